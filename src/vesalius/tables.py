@@ -1,0 +1,62 @@
+"""Parquet tables with written schemas, through DuckDB."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from vesalius.errors import FolderError
+from vesalius.folder import writing
+
+
+def write_table(path: Path, rows: Iterable[Sequence[Any]], *, schema: Mapping[str, str]) -> int:
+    """Writes `rows` as a Parquet file, whole or not at all, without holding them in memory.
+
+    Args:
+        path: the file to write.
+        rows: one sequence of values a row, in the order of `schema`.
+        schema: column → DuckDB type, e.g. ``{"name": "VARCHAR", "volume_mm3": "DOUBLE"}``.
+
+    Returns:
+        The number of rows written.
+    """
+    num_rows = 0
+    with tempfile.TemporaryDirectory() as folder:
+        staged = Path(folder) / "rows.json"
+        with staged.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(dict(zip(schema, row, strict=True)), ensure_ascii=False))
+                file.write("\n")
+                num_rows += 1
+        with writing(path) as temporary, duckdb.connect() as connection:
+            connection.execute(
+                "COPY (SELECT * FROM read_json($staged, format := 'newline_delimited', columns := $schema)) "
+                f"TO {_literal(temporary)} (FORMAT parquet, COMPRESSION zstd)",
+                {"staged": str(staged), "schema": dict(schema)},
+            )
+    return num_rows
+
+
+def read_table(path: Path, *, schema: Mapping[str, str]) -> list[tuple[Any, ...]]:
+    """Reads the columns of `schema` of a Parquet file, in its row order.
+
+    Raises:
+        FolderError: the file is missing, damaged, or lacks a column.
+    """
+    if not path.is_file():
+        raise FolderError("missing table", where=path, remedy="build the folder again")
+    columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in schema.items())
+    try:
+        with duckdb.connect() as connection:
+            return connection.execute(f"SELECT {columns} FROM read_parquet({_literal(path)})").fetchall()
+    except duckdb.Error as error:
+        raise FolderError(f"damaged table ({str(error).splitlines()[0]})", where=path, remedy="build it again") from error
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
