@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -65,6 +66,7 @@ def write_manifest(
         "kind": kind,
         "schema": schema,
         "vesalius": version(),
+        "commit": commit(),
         "python": platform.python_version(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
@@ -83,17 +85,23 @@ def read_manifest(folder: Path, *, kind: str, schema: int) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise FolderError(f"no {kind} folder here (no {MANIFEST})", where=folder, remedy="check the path, or build it first")
+        raise FolderError(
+            f"no {kind} folder here (no {MANIFEST})", where=folder, remedy="check the path, or build it first"
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FolderError(f"damaged manifest ({error})", where=path, remedy="build the folder again") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-        raise FolderError(f"this is a folder of kind {found!r}, not {kind!r}", where=folder, remedy=f"give a {kind} folder")
+        raise FolderError(
+            f"this is a folder of kind {found!r}, not {kind!r}", where=folder, remedy=f"give a {kind} folder"
+        )
     if manifest.get("schema") != schema:
         raise FolderError(
-            f"schema {manifest.get('schema')}, but this version reads schema {schema}", where=folder, remedy="build it again"
+            f"schema {manifest.get('schema')}, but this version reads schema {schema}",
+            where=folder,
+            remedy="build it again",
         )
     return manifest
 
@@ -106,6 +114,19 @@ def origins_of(manifest: Mapping[str, Any]) -> list[Origin]:
 def version() -> str:
     """Returns the installed version of Vesalius."""
     return metadata.version("vesalius")
+
+
+def commit() -> str | None:
+    """Returns the commit of the checkout the package runs from, with ``+`` where files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    git = ["git", "-C", str(root)]
+    head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode != 0:
+        return None
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    return head.stdout.strip() + ("+" if changed.strip() else "")
 
 
 def sha256_of(path: Path) -> str:

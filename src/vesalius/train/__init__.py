@@ -1,0 +1,1 @@
+"""Teaching a model: one loop, two stages."""

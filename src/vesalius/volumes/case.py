@@ -1,0 +1,127 @@
+"""A case: as a dataset gives it, and as it is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vesalius.arrays import Affine, Mask, Voxels
+from vesalius.folder import Origin
+from vesalius.ids import CaseId, Modality, ResolvedLabel, Split
+from vesalius.volumes.image import Image, LabelMap
+from vesalius.volumes.regions import Region
+
+Unresolved = Literal["no name", "no voxel left", "no concept", "shared concept", "drawn twice"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceCase:
+    """A case of a dataset, not read yet.
+
+    Attributes:
+        case_id: unique in the store it will go to.
+        dataset: name of the dataset.
+        modality: of the image.
+        split: the side of the split it is on.
+        patient_id: salted hash of the patient, or None where the dataset does not say who it is.
+        load: reads image and label maps. A label map may lie on its own grid: it is brought to the image's by affine.
+        origins: what it is made of, and on what terms.
+        files: what `load` reads, the image first; their bytes decide whether a prepared case is still up to date.
+    """
+
+    case_id: CaseId
+    dataset: str
+    modality: Modality
+    split: Split
+    patient_id: str | None
+    load: Callable[[], tuple[Image, list[LabelMap]]]
+    origins: tuple[Origin, ...]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseRow:
+    """What a store says of a case without reading its image.
+
+    Attributes:
+        case_id: the case.
+        dataset: name of its dataset.
+        modality: of its image.
+        split: side of the split.
+        patient_id: salted hash, or None.
+        shape: voxels along i, j, k.
+        spacing_mm: along i, j, k.
+    """
+
+    case_id: CaseId
+    dataset: str
+    modality: Modality
+    split: Split
+    patient_id: str | None
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnresolvedLabel:
+    """A label of a case that did not become a region of a concept.
+
+    Attributes:
+        case_id: the case.
+        value: the label value; the lowest where several share the text.
+        label: the dataset's text; None where it has none.
+        reason: ``no name``: it has no text with a letter a–z or a digit, no region is made;
+            ``no voxel left``: none was left after resampling, no region is made;
+            ``no concept``: the graph holds none, the region has a local id;
+            ``shared concept``: another label of the label map stands for the same structure, the region has a local id;
+            ``drawn twice``: an earlier label map of the case holds the structure, no second region is made.
+    """
+
+    case_id: CaseId
+    value: int
+    label: str | None
+    reason: Unresolved
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedImage:
+    """An image as models see it.
+
+    Attributes:
+        image: `i j k`, zero mean and unit variance.
+        affine: voxel index → world mm, RAS+.
+        crop_start: first voxel of the crop on the resampled grid, i j k.
+        clip: lower and upper bound the intensities were clipped to, in the image's own unit.
+        mean: that was subtracted after clipping.
+        std: that was divided by.
+    """
+
+    image: Voxels
+    affine: Affine
+    crop_start: tuple[int, int, int]
+    clip: tuple[float, float]
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedCase:
+    """A case ready to be stored.
+
+    Attributes:
+        row: what the store's table says of it.
+        prepared: its image.
+        regions: its regions; boxes count voxels of the image. No two share a key.
+        masks: the voxels of each region in its own box, `i j k`.
+        unresolved: its labels that did not become a region of a concept.
+        resolved: label text → what the resolver made of it, for every label with a voxel.
+    """
+
+    row: CaseRow
+    prepared: PreparedImage
+    regions: tuple[Region, ...]
+    masks: tuple[Mask, ...]
+    unresolved: tuple[UnresolvedLabel, ...]
+    resolved: Mapping[str, ResolvedLabel]

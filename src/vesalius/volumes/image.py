@@ -1,0 +1,258 @@
+"""Images and label maps, and how they are read from NIfTI and NRRD files."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from jaxtyping import Real, Shaped
+from nibabel.filebasedimages import ImageFileError
+
+from vesalius.arrays import Affine, LabelVoxels, Voxels
+from vesalius.errors import InputError
+from vesalius.folder import unreadable
+from vesalius.volumes.nrrd_file import NrrdFile, read_nrrd
+
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
+"""File name endings that can be read, longer before shorter."""
+
+GRID_TOLERANCE_MM = 1e-3
+"""Two grids are the same where no corner voxel moves further than this: headers hold single precision."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Image:
+    """Intensities on a grid.
+
+    Attributes:
+        data: `i j k`, finite.
+        affine: voxel index → world mm, RAS+; invertible.
+
+    Raises:
+        InputError: `affine` is not invertible, or an axis holds no voxel.
+    """
+
+    data: Real[np.ndarray, "i j k"]
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        check_grid(self.data.shape, self.affine)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelMap:
+    """Label values on a grid, and what the dataset calls them.
+
+    Attributes:
+        data: `i j k`; 0 is background.
+        affine: voxel index → world mm, RAS+; invertible.
+        labels: value → the label as the dataset writes it. Values of one text are one structure in pieces.
+
+    Raises:
+        InputError: `affine` is not invertible, or an axis holds no voxel.
+    """
+
+    data: LabelVoxels
+    affine: Affine
+    labels: Mapping[int, str]
+
+    def __post_init__(self) -> None:
+        check_grid(self.data.shape, self.affine)
+
+
+def check_grid(shape: Sequence[int], affine: Affine, *, where: object | None = None) -> None:
+    """Checks that a grid holds voxels and that its affine can be inverted.
+
+    Raises:
+        InputError: an axis is empty, or `affine` is not finite or not invertible.
+    """
+    if 0 in shape:
+        raise InputError(f"a grid of shape {tuple(shape)} holds no voxel", where=where, remedy="export it again")
+    matrix = affine[:3, :3]
+    lengths = np.linalg.norm(matrix, axis=0)
+    finite = bool(np.isfinite(affine).all())
+    # The determinant of the unit axes does not depend on the spacing: 1 for orthogonal axes, 0 for coplanar ones.
+    if not finite or not lengths.all() or abs(float(np.linalg.det(matrix / lengths))) < 1e-6:
+        raise InputError(
+            f"the affine {np.round(matrix, 4).tolist()} cannot be inverted",
+            where=where,
+            remedy="write the file again with its spacing and orientation",
+        )
+
+
+def check_same_grid(image: Image, label_map: LabelMap, *, where: object | None = None) -> None:
+    """Checks that a label map lies on an image's own grid.
+
+    Raises:
+        InputError: the shapes differ, or a corner lies further than `GRID_TOLERANCE_MM` from its counterpart.
+    """
+    if image.data.shape != label_map.data.shape:
+        raise InputError(
+            f"the label map has shape {label_map.data.shape}, its image {image.data.shape}",
+            where=where,
+            remedy="resample the label map to the image's grid",
+        )
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
+    corners[:, :3] *= np.array(image.data.shape) - 1
+    moved_mm = float(np.linalg.norm((corners @ (image.affine - label_map.affine).T)[:, :3], axis=1).max())
+    if moved_mm > GRID_TOLERANCE_MM:
+        raise InputError(
+            f"the label map lies up to {moved_mm:.4g} mm off its image's grid (at most {GRID_TOLERANCE_MM:g} mm)",
+            where=where,
+            remedy="resample the label map to the image's grid",
+        )
+
+
+def stem_of(path: Path) -> str:
+    """Returns a file's name without its image suffix, `.nii.gz` as one.
+
+    Raises:
+        InputError: the suffix is none of `SUFFIXES`.
+    """
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[: -len(suffix)]
+    raise InputError("not a file this version reads", where=path, remedy=f"give one of {', '.join(SUFFIXES)}")
+
+
+def read_image(path: Path) -> Image:
+    """Reads an image in its own orientation; intensities as float32, the file's scaling applied.
+
+    Raises:
+        InputError: the file is missing, damaged, not 3D, holds no number in some voxel, or its affine is no use.
+    """
+    if stem_of(path) and path.name.lower().endswith(".nrrd"):
+        file = _read_nrrd(path)
+        if file.segments:
+            raise InputError("this is a segmentation, not an image", where=path, remedy="give the image it belongs to")
+        data, affine = file.data, file.affine
+    else:
+        data, affine = _read_nifti(path)
+    data = _checked_volume(data, affine, path)
+    with np.errstate(over="ignore"):
+        intensities: Voxels = np.ascontiguousarray(data, dtype=np.float32)
+    num_bad = intensities.size - int(np.isfinite(intensities).sum())
+    if num_bad:
+        raise InputError(
+            f"{num_bad} of {intensities.size} voxels are NaN or infinite",
+            where=path,
+            remedy="replace them, e.g. with the background's intensity",
+        )
+    return Image(data=intensities, affine=affine)
+
+
+def read_label_map(path: Path, labels: Mapping[int, str] | None = None) -> LabelMap:
+    """Reads a label map of one layer in its own orientation.
+
+    Args:
+        path: NIfTI or NRRD; a `.seg.nrrd` names its own segments.
+        labels: value → label; takes the place of the names in the file. Without either, no value has a name.
+
+    Raises:
+        InputError: as `read_label_maps`, or the file holds several layers.
+    """
+    label_maps = read_label_maps(path, labels)
+    if len(label_maps) > 1:
+        raise InputError(
+            f"{len(label_maps)} layers of overlapping segments where one is asked for",
+            where=path,
+            remedy="export the segments without overlap, or read all layers",
+        )
+    return label_maps[0]
+
+
+def read_label_maps(path: Path, labels: Mapping[int, str] | None = None) -> list[LabelMap]:
+    """Reads a label map, one for each layer of a `.seg.nrrd` whose segments overlap.
+
+    Args:
+        path: NIfTI or NRRD.
+        labels: value → label; takes the place of the names in the file (which must then be of one layer).
+
+    Raises:
+        InputError: the file is missing, damaged, not 3D, holds other than whole numbers, or its affine is no use.
+    """
+    if not (stem_of(path) and path.name.lower().endswith(".nrrd")):
+        data, affine = _read_nifti(path)
+        return [
+            LabelMap(data=_whole_numbers(_checked_volume(data, affine, path), path), affine=affine, labels=labels or {})
+        ]
+    file = _read_nrrd(path)
+    layers = list(file.data) if file.layered else [file.data]
+    if labels is not None and len(layers) > 1:
+        raise InputError(
+            f"a label table cannot name the segments of {len(layers)} layers",
+            where=path,
+            remedy="leave the table out: the file names its segments",
+        )
+    return [
+        LabelMap(
+            data=_whole_numbers(_checked_volume(layer, file.affine, path), path),
+            affine=file.affine,
+            labels=labels if labels is not None else {s.value: s.name for s in file.segments if s.layer == number},
+        )
+        for number, layer in enumerate(layers)
+    ]
+
+
+def _read_nifti(path: Path) -> tuple[Shaped[np.ndarray, ...], Affine]:
+    try:
+        file = nibabel.load(path)
+        if not isinstance(file, nibabel.Nifti1Image):
+            raise InputError(f"this is {type(file).__name__}, not NIfTI", where=path, remedy="convert it to NIfTI")
+        if int(file.header["qform_code"]) == 0 and int(file.header["sform_code"]) == 0:
+            raise InputError(
+                "it does not say where left is (qform_code and sform_code are both 0)",
+                where=path,
+                remedy="convert it again from its source, or set its sform",
+            )
+        return np.asanyarray(file.dataobj), np.array(file.affine, dtype=np.float64)
+    except OSError as error:
+        # A number is the system's (no such file); without one it is nibabel's or gzip's word on damaged content.
+        raise unreadable(path, error) if error.errno is not None else _damaged(path, error) from error
+    except (EOFError, ValueError, zlib.error, ImageFileError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_nrrd(path: Path) -> NrrdFile:
+    try:
+        return read_nrrd(path)
+    except OSError as error:
+        raise unreadable(path, error) if error.errno is not None else _damaged(path, error) from error
+    except (EOFError, ValueError, KeyError, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"cannot be read ({str(error).strip() or type(error).__name__})",
+        where=path,
+        remedy="the file is damaged or cut short: copy it again",
+    )
+
+
+def _checked_volume(data: Shaped[np.ndarray, ...], affine: Affine, path: Path) -> Shaped[np.ndarray, "i j k"]:
+    if data.dtype.kind not in "biuf":
+        raise InputError(
+            f"voxels of type {data.dtype}, not one number each", where=path, remedy="convert it to intensities"
+        )
+    volume = data.reshape(data.shape[:3]) if data.ndim > 3 and set(data.shape[3:]) == {1} else data
+    if volume.ndim != 3:
+        raise InputError(
+            f"an array of shape {data.shape}, not a volume of 3 axes", where=path, remedy="split it into volumes"
+        )
+    check_grid(volume.shape, affine, where=path)
+    return volume
+
+
+def _whole_numbers(data: Shaped[np.ndarray, "i j k"], path: Path) -> LabelVoxels:
+    if data.dtype.kind == "f" and not (np.isfinite(data).all() and np.array_equal(data, np.rint(data))):
+        raise InputError("a label map with values that are not whole numbers", where=path, remedy="give label values")
+    low, high = data.min(), data.max()
+    for dtype in (np.int16, np.int32, np.int64):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.ascontiguousarray(data, dtype=dtype)
+    raise InputError(f"label values up to {high}", where=path, remedy="number the labels from 1")

@@ -1,0 +1,34 @@
+"""Layouts: how the files of a dataset lie, one function a layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from vesalius.errors import SettingError
+from vesalius.volumes.case import SourceCase
+from vesalius.volumes.layouts.embedded import embedded_cases
+from vesalius.volumes.layouts.nifti_pairs import folder_cases
+from vesalius.volumes.layouts.options import LayoutOptions
+
+Layout = Callable[[LayoutOptions], Iterable[SourceCase]]
+"""Options → the cases of the dataset; none is read yet. Refuses an option it has no use for."""
+
+LAYOUTS: dict[str, Layout] = {
+    "atlas": embedded_cases,
+    "nifti-pairs": folder_cases,
+}
+"""Name → layout. ``atlas`` is the data in installed packages, ``nifti-pairs`` a folder of images and label maps."""
+
+
+def layout_of(name: str) -> Layout:
+    """Returns the layout of that name.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if name not in LAYOUTS:
+        raise SettingError(f"no layout {name!r}", remedy=f"give one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+__all__ = ["LAYOUTS", "Layout", "LayoutOptions", "SourceCase", "layout_of"]
