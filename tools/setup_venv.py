@@ -1,7 +1,7 @@
 """Sets up `.venv`: PyTorch alone and as a CPU build, then Vesalius with the pins of this Python.
 
-`make demo` and `make test` call this every time; when nothing changed it returns at once. Standard library only, and
-no syntax newer than Python 3.6, so that an old Python can read the file and say that it is too old.
+Returns at once when nothing changed. Standard library only, and no syntax newer than Python 3.6, so that an old Python
+can read the file and say that it is too old.
 """
 # ruff: noqa: S603, T201
 
@@ -37,8 +37,7 @@ def python_complaint(version, executable="python3"):
     """Returns the line for a Python that is too old or too new, and nothing for one that fits."""
     if OLDEST <= tuple(version[:2]) <= NEWEST:
         return ""
-    limit = "older than 3.11" if tuple(version[:2]) < OLDEST else "newer than 3.13"
-    found = f"{executable} is Python {version[0]}.{version[1]}, {limit}"
+    found = f"{executable} is Python {version[0]}.{version[1]}, too {'old' if version[:2] < OLDEST else 'new'}"
     return f"set-up: {found}; Vesalius runs on 3.11, 3.12 and 3.13. Name one of these: PYTHON=python3.12 make demo"
 
 
@@ -69,9 +68,9 @@ def is_needed_here(requirement: str, environment: dict) -> bool:
 
 def is_cpu_build(report: dict) -> bool:
     """Says whether the file in a pip report is built for the CPU: it says so, or asks for no CUDA package here."""
-    metadata = report["install"][0]["metadata"]
+    metadata, here = report["install"][0]["metadata"], report["environment"]
     local = metadata["version"].partition("+")[2]
-    needed = [r for r in metadata.get("requires_dist", []) if is_needed_here(r, report.get("environment", {}))]
+    needed = [r for r in metadata.get("requires_dist", []) if is_needed_here(r, here)]
     return local == "cpu" or not (local or any(CUDA.fullmatch(re.match(r"[\w.-]*", r).group()) for r in needed))
 
 
@@ -79,19 +78,16 @@ def exact_requirement(report: dict) -> str:
     """Returns the requirement that admits only the file a pip report chose: its version and, where known, its hash."""
     chosen = report["install"][0]
     hashes = chosen["download_info"].get("archive_info", {}).get("hashes", {})
-    version = chosen["metadata"]["version"]
-    return f"torch=={version}" + "".join(f" --hash={kind}:{digest}" for kind, digest in sorted(hashes.items()))
+    return " ".join([f"torch=={chosen['metadata']['version']}", *(f"--hash={k}:{hashes[k]}" for k in sorted(hashes))])
 
 
 def forbidden(installed: dict, *, cuda_allowed: bool) -> list:
     """Returns which of the installed packages (name to version) must not be there, sorted."""
-    found = []
-    for name, version in installed.items():
-        is_cuda = CUDA.fullmatch(name) or (name == "torch" and re.search(r"\+(cu|rocm)", version))
-        # With this torch, torchvision cannot be imported and takes transformers along.
-        if name == "torchvision" or (is_cuda and not cuda_allowed):
-            found.append(f"{name} {version}")
-    return sorted(found)
+    # With this torch, torchvision cannot be imported and takes transformers along.
+    wrong = {name for name in installed if name == "torchvision"}
+    if not cuda_allowed:
+        wrong |= {n for n, version in installed.items() if CUDA.fullmatch(n) or (n == "torch" and "+cu" in version)}
+    return [f"{name} {installed[name]}" for name in sorted(wrong)]
 
 
 class Environment:
@@ -153,17 +149,15 @@ class Environment:
 def failure(result: subprocess.CompletedProcess, otherwise: str) -> SetUpError:
     """Shows pip's errors and returns the one line that sums them up: unreachable sources, or something else."""
     sys.stderr.writelines(line for line in result.stderr.splitlines(keepends=True) if not line.startswith("WARNING"))
-    if UNREACHABLE.search(result.stderr):
-        return SetUpError("pip cannot reach its sources: check the network, or HTTPS_PROXY and PIP_INDEX_URL")
-    return SetUpError(otherwise)
+    unreachable = "pip cannot reach its sources: check the network, or HTTPS_PROXY and PIP_INDEX_URL"
+    return SetUpError(unreachable if UNREACHABLE.search(result.stderr) else otherwise)
 
 
 def only_index(venv: Environment, index: str) -> dict:
     """Returns variables under which pip asks one index and no other, yet keeps the user's proxy and certificates."""
     environ = {name: value for name, value in os.environ.items() if name not in OWN_SOURCES}
     for line in venv.pip("config", "list").stdout.splitlines():
-        key, _, value = line.partition("=")
-        setting = key.rpartition(".")[2]
+        setting, _, value = line.partition(".")[2].partition("=")
         if setting in NETWORK_SETTINGS:
             environ.setdefault("PIP_" + setting.replace("-", "_").upper(), value.strip("'\""))
     environ.update(PIP_CONFIG_FILE=os.devnull, PIP_INDEX_URL=index)
@@ -179,10 +173,9 @@ def choose_torch(venv: Environment, torch_index: str) -> tuple:
             return report, None
         if not report and UNREACHABLE.search(result.stderr):
             raise failure(result, "")
-    index = torch_index or CPU_INDEX
-    shown = re.sub(r"//[^/@]*@", "//", index)
+    environ = only_index(venv, torch_index or CPU_INDEX)
+    shown = re.sub(r"//[^/@]*@", "//", torch_index or CPU_INDEX)
     say(f"Asking {shown} for PyTorch {TORCH}")
-    environ = only_index(venv, index)
     # Once, briefly: behind a firewall nobody should wait for minutes to learn that an index is out of reach.
     report, result = venv.find_torch("--retries", "0", "--timeout", "10", environ=environ)
     if report and (torch_index or is_cpu_build(report)):
@@ -208,10 +201,10 @@ def install_everything(venv: Environment, torch_index: str, constraints: Path) -
         exact.write_text(exact_requirement(report) + "\n", encoding="utf-8")
         venv.install("PyTorch", "--no-deps", "-r", str(exact), environ=environ)
     say(f"Installing Vesalius and all it needs with the pins of constraints/{constraints.name} (this takes minutes)")
-    more = ("--extra-index-url", torch_index) if torch_index else ()
-    venv.install("Vesalius and what it needs", "-c", str(constraints), *more, "-e", ".[dev]")
-    listed = json.loads(venv.pip("list", "--format=json").stdout)
-    unwanted = forbidden({p["name"]: p["version"] for p in listed}, cuda_allowed=bool(torch_index))
+    more = ["--extra-index-url", torch_index] if torch_index else []
+    venv.install("Vesalius and what it needs", *more, "-c", str(constraints), "-e", ".[dev]")
+    installed = {p["name"]: p["version"] for p in json.loads(venv.pip("list", "--format=json").stdout)}
+    unwanted = forbidden(installed, cuda_allowed=bool(torch_index))
     if unwanted:
         raise SetUpError(f"these must not be in .venv: {', '.join(unwanted)}. Start afresh: make clean")
 

@@ -50,9 +50,9 @@ def text() -> TextSettings:
         train_layers=6,
         train_embeddings=True,
         loop=LoopSettings(
-            num_steps=170,
-            validate_every=85,
-            checkpoint_every=34,
+            num_steps=135,
+            validate_every=45,
+            checkpoint_every=27,
             optim=OptimSettings(learning_rate=1.5e-4),
         ),
     )
@@ -70,9 +70,9 @@ def regions() -> RegionSettings:
         train_embeddings=False,
         text_learning_rate_scale=0.01,
         loop=LoopSettings(
-            num_steps=100,
-            validate_every=50,
-            checkpoint_every=25,
+            num_steps=48,
+            validate_every=24,
+            checkpoint_every=12,
             optim=OptimSettings(learning_rate=1e-3, weight_decay=0.01),
             keep="last",
         ),
