@@ -159,7 +159,9 @@ def volumes_prepare(
         print(f"left out {reject.case_id}: {reject.reason}", file=sys.stderr)
     print(f"cases: {out} ({len(outcome.cases)} prepared, {len(outcome.rejects)} left out)")
     if outcome.rejects:
-        raise InputError(f"{len(outcome.rejects)} of {len(sources)} cases were left out", where=out, remedy="see rejects.parquet")
+        raise InputError(
+            f"{len(outcome.rejects)} of {len(sources)} cases were left out", where=out, remedy="see rejects.parquet"
+        )
 
 
 def train_text(
@@ -343,7 +345,10 @@ def _print_retrieval(console: Console, results: dict[str, dict[str, dict[str, An
 def _print_regions(console: Console, results: dict[str, dict[str, Any]]) -> None:
     table = Table("task", "names", "n", "R@1", "R@5", "chance", title="Held-out image")
     for task, scores in results.items():
-        for group, found in {"all": scores, **{key: scores[key] for key in ("seen", "unseen") if key in scores}}.items():
+        for group, found in {
+            "all": scores,
+            **{key: scores[key] for key in ("seen", "unseen") if key in scores},
+        }.items():
             shares = [f"{100 * found[key]:.1f}" for key in ("recall_at_1", "recall_at_5", "chance_at_1")]
             table.add_row(task.replace("_to_", " → "), group, str(found["num"]), *shares)
     console.print(table)
@@ -372,9 +377,13 @@ def _group(name: str, description: str, commands: dict[str, Callable[..., None]]
     return Annotated[Any, tyro.conf.subcommand(name=name, constructor=chosen, description=description)]
 
 
-_COMMANDS: Any = Union[
+_COMMANDS: Any = Union[  # noqa: UP007  some members are built at run time
     Annotated[Any, tyro.conf.subcommand(name="demo", constructor=demo)],
-    _group("knowledge", "Anatomy in words: build a graph, look things up.", {"build": knowledge_build, "show": knowledge_show}),
+    _group(
+        "knowledge",
+        "Anatomy in words: build a graph, look things up.",
+        {"build": knowledge_build, "show": knowledge_show},
+    ),
     _group("volumes", "Anatomy in voxels: prepare cases.", {"prepare": volumes_prepare}),
     _group("train", "Teach an encoder.", {"text": train_text, "regions": train_regions}),
     _group("eval", "Measure an encoder.", {"encoder": eval_encoder}),

@@ -105,9 +105,7 @@ def run_demo(settings: DemoSettings, out: Path, *, recipe: str) -> dict[str, Any
     base = _evaluated(out, "base", settings, graph, sides, lambda: load_initial_encoder(settings.text.init))
     train_text(graph, sides, settings.text, out=out / "text", graph_hash=hashes["graph"])
     text = _evaluated(out, "text", settings, graph, sides, lambda: TextEncoder.load(out / "text" / ENCODER))
-    train_regions(
-        graph, sides, store, settings.regions, init=out / "text", out=out / "regions", hashes=hashes
-    )
+    train_regions(graph, sides, store, settings.regions, init=out / "text", out=out / "regions", hashes=hashes)
     regions = _evaluated(out, "regions", settings, graph, sides, lambda: TextEncoder.load(out / "regions" / ENCODER))
 
     evaluated = {"base": base, "text": text, "regions": regions}
@@ -121,7 +119,10 @@ def run_demo(settings: DemoSettings, out: Path, *, recipe: str) -> dict[str, Any
     _hand_out(out, results)
     with progress_bar("Report", total=1) as advance:
         facts = _facts(recipe, time.monotonic() - began)
-        write_report(_content(settings, out, graph, sides, store, evaluated, embedded, found, held_out, facts), out / "report.html")
+        write_report(
+            _content(settings, out, graph, sides, store, evaluated, embedded, found, held_out, facts),
+            out / "report.html",
+        )
         advance(1)
     write_text(out / "report.json", json.dumps({**results, "facts": facts}, indent=2, ensure_ascii=False) + "\n")
     write_manifest(
@@ -135,7 +136,9 @@ def _begin(out: Path, settings: DemoSettings) -> None:
     config = out / "config.yaml"
     wanted = to_yaml(settings)
     if config.is_file() and config.read_text(encoding="utf-8") != wanted:
-        raise SettingError("holds a demo with other settings", where=out, remedy="give another --out, or remove the folder")
+        raise SettingError(
+            "holds a demo with other settings", where=out, remedy="give another --out, or remove the folder"
+        )
     if not config.is_file() and out.exists() and any(out.iterdir()):
         raise SettingError("is not empty and holds no demo", where=out, remedy="give another --out")
     write_text(config, wanted)
@@ -213,7 +216,9 @@ def _hand_out(out: Path, results: Mapping[str, Any]) -> None:
     table = {
         "encoder": list(STAGES.values()),
         **{
-            f"{name}, recall at 1": [f"{100 * results['retrieval'][stage][task]['recall_at_1']:.1f} %" for stage in STAGES]
+            f"{name}, recall at 1": [
+                f"{100 * results['retrieval'][stage][task]['recall_at_1']:.1f} %" for stage in STAGES
+            ]
             for task, name in shown.items()
         },
     }

@@ -122,10 +122,10 @@ def commit() -> str | None:
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
     git = ["git", "-C", str(root)]
-    head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
+    head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603
     if head.returncode != 0:
         return None
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout  # noqa: S603
     return head.stdout.strip() + ("+" if changed.strip() else "")
 
 

@@ -107,7 +107,9 @@ def demo_quick() -> DemoSettings:
     full = demo()
     return replace(
         full,
-        text=replace(full.text, data=replace(full.text.data, batch_size=32), loop=_shortened(full.text.loop, num_steps=8)),
+        text=replace(
+            full.text, data=replace(full.text.data, batch_size=32), loop=_shortened(full.text.loop, num_steps=8)
+        ),
         regions=replace(full.regions, loop=_shortened(full.regions.loop, num_steps=6)),
         num_map_names=200,
     )

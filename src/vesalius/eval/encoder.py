@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from vesalius.errors import InputError
 from vesalius.eval.retrieval import (
     Candidates,
     Queries,
@@ -105,10 +106,21 @@ def validation_scores(
 
 
 def _tasks(graph: Graph, concepts: Collection[ConceptId]) -> dict[str, Queries]:
-    return {
+    """Returns the tasks that have queries.
+
+    Raises:
+        InputError: there is none.
+    """
+    tasks = {
         "definition_to_name": definition_queries(graph, concepts),
         "synonym_to_name": synonym_queries(graph, concepts),
     }
+    asked = {task: queries for task, queries in tasks.items() if queries.texts}
+    if not asked:
+        raise InputError(
+            "no definitions or synonyms of held-out anatomy concepts", remedy="build the graph with uberon"
+        )
+    return asked
 
 
 def _own_texts(queries: Queries, names: list[str], owners: list[ConceptId]) -> list[int]:

@@ -51,7 +51,11 @@ class Stage(Protocol):
     """What is taught in a stage, and from what."""
 
     name: str
-    module: nn.Module
+
+    @property
+    def module(self) -> nn.Module:
+        """What is taught."""
+        ...
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Returns what is trained."""

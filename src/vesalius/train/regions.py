@@ -14,7 +14,7 @@ from vesalius.corpus.batch import Ancestors, RegionCrop, TextBatch, relatives, s
 from vesalius.corpus.crops import CropSampler, CropSettings
 from vesalius.errors import SettingError
 from vesalius.eval.encoder import validation_scores
-from vesalius.ids import ConceptId, Split
+from vesalius.ids import ConceptId, Modality, Split
 from vesalius.knowledge.graph import Graph
 from vesalius.model.aligner import Aligner, LogitScale
 from vesalius.model.loss import contrastive_loss
@@ -172,7 +172,7 @@ class RegionStage:
         module = self.module
         device = scale.device
         prompts = [prompt for crop in crops for prompt in crop.prompts]
-        modalities = [crop.modality for crop in crops for _ in crop.prompts]
+        modalities: list[Modality] = [crop.modality for crop in crops for _ in crop.prompts]
         features = encode_texts(module.encoder, prompts, max_length=self._settings.text.max_length)
         texts = module.aligner.project_texts(features, modalities)
         regions = module.aligner.project_regions(
@@ -213,8 +213,9 @@ class RegionStage:
 
 
 def region_prompts(graph: Graph, sides: Mapping[ConceptId, Split]) -> Callable[[Region], Sequence[str]]:
-    """Returns what gives the texts a region may be asked for with: its name first, then, where its concept is on the train side,
-    the concept's exact names with the region's side before them.
+    """Returns what gives the texts a region may be asked for with.
+
+    Its name first; then, where its concept is on the train side, the concept's exact names with the region's side before them.
     """
 
     def prompts(region: Region) -> Sequence[str]:
