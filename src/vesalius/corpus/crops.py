@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from vesalius.arrays import Box
 from vesalius.corpus.batch import RegionCrop
 from vesalius.errors import InputError, SettingError
-from vesalius.ids import CaseId, Split
+from vesalius.ids import CaseId, Modality, Split
 from vesalius.volumes.regions import Region
 from vesalius.volumes.store import CaseStore
 
@@ -83,7 +83,7 @@ class CropSampler:
         self._step = 0
         rows = [row for row in store.cases if row.split in splits]
         dataset_sizes = Counter(row.dataset for row in rows)
-        self._modality = {row.case_id: row.modality for row in rows}
+        self._modality: dict[CaseId, Modality] = {row.case_id: row.modality for row in rows}
         self._shape = {row.case_id: row.shape for row in rows}
         self._case_weight = {row.case_id: dataset_sizes[row.dataset] ** -0.5 for row in rows}
         self._regions: dict[CaseId, list[Region]] = {row.case_id: store.regions(row.case_id) for row in rows}
@@ -136,7 +136,7 @@ class CropSampler:
 
     def _one_prompt(self, region: Region, rng: np.random.Generator) -> str:
         texts = self._prompts(region)
-        return texts[rng.integers(len(texts))]
+        return texts[int(rng.integers(len(texts)))]
 
     def _box_around(self, region: Region, rng: np.random.Generator) -> Box:
         """Returns a box of the crop's size that holds a random voxel of `region`, at a random place within the box."""

@@ -81,7 +81,11 @@ def nearest_names(
         owner = owners[place]
         if owner != concept:
             found.append(
-                Neighbour(name=names[place], similarity=float(scores[place]), related=_related(graph, concept, owner))
+                Neighbour(
+                    name=str(names[int(place)]),
+                    similarity=float(scores[place]),
+                    related=_related(graph, concept, owner),
+                )
             )
         if len(found) == num:
             break

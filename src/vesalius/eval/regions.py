@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float32
 
 from vesalius.eval.retrieval import RetrievalScores, retrieval_ranks, retrieval_scores
-from vesalius.ids import CaseId
+from vesalius.ids import CaseId, Modality
 from vesalius.model.aligner import Aligner
 from vesalius.model.region_encoder import RegionEncoder
 from vesalius.model.text_encoder import TextEncoder
@@ -57,9 +57,10 @@ def embed_case(
     (row,) = (row for row in store.cases if row.case_id == case_id)
     masks: Bool[np.ndarray, "n i j k"] = np.stack([store.read_mask(region) for region in listed])
     of_regions = embed_regions(regions, aligner, store.read_image(case_id), masks)
+    modalities: list[Modality] = [row.modality for _ in listed]
     with torch.no_grad():
         features = encode_texts(encoder, [region.name for region in listed], max_length=MAX_LENGTH)
-        of_names = aligner.project_texts(features, [row.modality] * len(listed)).cpu().numpy()
+        of_names = aligner.project_texts(features, modalities).cpu().numpy()
     return CaseEmbeddings(regions=listed, of_regions=of_regions, of_names=of_names)
 
 

@@ -74,8 +74,8 @@ class Resolver:
 @cache
 def _written_table() -> dict[str, tuple[str, ConceptId | None]]:
     """Returns normalised label without its side → (name to prompt with, concept or None)."""
-    with resources.files("vesalius.knowledge").joinpath("labels.tsv").open(encoding="utf-8", newline="") as file:
-        return {
-            row["label"]: (row["name"], ConceptId(row["concept_id"]) if row["concept_id"] else None)
-            for row in csv.DictReader(file, delimiter="\t")
-        }
+    text = resources.files("vesalius.knowledge").joinpath("labels.tsv").read_text(encoding="utf-8")
+    return {
+        row["label"]: (row["name"], ConceptId(row["concept_id"]) if row["concept_id"] else None)
+        for row in csv.DictReader(text.splitlines(), delimiter="\t")
+    }

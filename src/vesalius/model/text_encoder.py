@@ -74,7 +74,7 @@ class TextEncoder(nn.Module):
     @property
     def pad_id(self) -> int:
         """Token id of padding."""
-        return int(cast(Any, self._transformer.tokenizer).pad_token_id)
+        return int(cast("Any", self._transformer.tokenizer).pad_token_id)
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -101,7 +101,7 @@ class TextEncoder(nn.Module):
         """Returns the token ids of each text, special tokens included, cut to `max_length`."""
         if not texts:
             return []
-        tokenizer = cast(Any, self._transformer.tokenizer)
+        tokenizer = cast("Any", self._transformer.tokenizer)
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
         return cast("list[list[int]]", encoded["input_ids"])
 
@@ -130,7 +130,7 @@ class TextEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes a sentence-transformers folder that gives unit-norm features, from built-in modules alone."""
-        pooling = Pooling(self.width, pooling_mode=self.pooling_mode)
+        pooling = Pooling(self.width, pooling_mode=cast("Any", self.pooling_mode))
         SentenceTransformer(modules=[self._transformer, pooling, Normalize()], device="cpu").save(
             str(folder), create_model_card=False
         )

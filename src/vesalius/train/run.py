@@ -53,6 +53,12 @@ def load_initial_encoder(init: str) -> TextEncoder:
     return TextEncoder.load(bundled_minilm() if init == MINILM else init)
 
 
+def load_encoder(name: str) -> TextEncoder:
+    """Returns the encoder of a run folder, a sentence-transformers folder, ``minilm`` or ``hub:OWNER/NAME``."""
+    inside = Path(name) / ENCODER
+    return load_initial_encoder(str(inside) if inside.is_dir() else name)
+
+
 def train_text(
     graph: Graph, sides: Mapping[ConceptId, Split], settings: TextSettings, *, out: Path, graph_hash: str
 ) -> None:

@@ -24,7 +24,7 @@ from vesalius.volumes.regions import Region
 IMAGE = "image"
 MASKS = "masks"
 
-_CHUNK = 32
+_CHUNK = 64
 _SHARD = 512
 _MASK_CHUNK = 2**14
 _MASK_SHARD = 2**24
@@ -56,7 +56,7 @@ class CaseRecord:
 def write_case(path: Path, case: PreparedCase, *, fingerprint: str) -> CaseRecord:
     """Writes a case to the folder `path`, whole or not at all.
 
-    The image is an array of float32 in chunks of 32³ voxels, in shards; its bits make up one array of bytes, where each
+    The image is an array of float32 in chunks of 64³ voxels, in shards; its bits make up one array of bytes, where each
     region's box (C order, most significant bit first) starts at a whole byte, so that labels may overlap and one region
     is read without the others.
 

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sentence_transformers import SentenceTransformer
+
+from vesalius.errors import InputError
+from vesalius.model.loss import contrastive_loss
+from vesalius.model.region_encoder import UNET_SIZES, RegionEncoder, mean_over_masks
+from vesalius.model.text_encoder import TextEncoder, bundled_minilm
+from vesalius.predict.embed import embed_texts, encode_texts
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return TextEncoder.load(bundled_minilm())
+
+
+def _loss(left, right, *, scale=10.0, positives=None, ignored=None):
+    positives = torch.eye(len(left), dtype=torch.bool) if positives is None else positives
+    return contrastive_loss(left, right, logit_scale=torch.tensor(scale), positives=positives, ignored=ignored)
+
+
+@pytest.mark.parametrize("num", [2, 7, 128])
+def test_the_loss_of_indistinguishable_embeddings_is_log_n(num):
+    same = F.normalize(torch.ones(num, 5), dim=-1)
+    assert _loss(same, same).item() == pytest.approx(math.log(num), abs=1e-5)
+
+
+def test_batch_order_is_irrelevant_to_the_loss():
+    torch.manual_seed(0)
+    left, right = (F.normalize(torch.randn(12, 6), dim=-1) for _ in range(2))
+    positives = torch.eye(12, dtype=torch.bool)
+    positives[0, 3] = positives[3, 0] = True
+    order = torch.randperm(12)
+    shuffled = _loss(left[order], right[order], positives=positives[order][:, order])
+    assert shuffled.item() == pytest.approx(_loss(left, right, positives=positives).item(), abs=1e-6)
+
+
+def test_ignored_pairs_have_no_gradient():
+    left = F.normalize(torch.randn(3, 4), dim=-1)
+    right = F.normalize(torch.randn(3, 4), dim=-1).requires_grad_()
+    ignored = torch.zeros(3, 3, dtype=torch.bool)
+    ignored[:2, 2] = True
+    ignored[2, :2] = True
+    _loss(left[:2], right, positives=torch.eye(3, dtype=torch.bool)[:2], ignored=ignored[:2]).backward()
+    assert right.grad[2].abs().max() == 0
+
+
+def test_the_loss_is_finite_at_the_largest_scale_in_half_precision():
+    left = F.normalize(torch.randn(64, 16), dim=-1).bfloat16().requires_grad_()
+    loss = _loss(left, -left.detach(), scale=100.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(left.grad).all()
+
+
+def test_grouped_texts_have_the_features_of_one_padded_batch(minilm):
+    texts = ["liver", "the left kidney, an organ behind the peritoneum", "T12", "liver"]
+    grouped = embed_texts(minilm, texts, max_length=64)
+    reference = SentenceTransformer(str(bundled_minilm()), device="cpu").encode(texts)
+    torch.testing.assert_close(torch.from_numpy(grouped), torch.from_numpy(reference), atol=1e-5, rtol=1e-5)
+    assert encode_texts(minilm, [], max_length=8).shape == (0, minilm.width)
+
+
+def test_a_saved_encoder_gives_the_same_features(minilm, tmp_path):
+    minilm.save(tmp_path / "encoder")
+    again = SentenceTransformer(str(tmp_path / "encoder"), device="cpu").encode(["portal vein"])
+    torch.testing.assert_close(
+        torch.from_numpy(again), torch.from_numpy(embed_texts(minilm, ["portal vein"], max_length=64))
+    )
+
+
+def test_a_folder_without_an_encoder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no sentence-transformers folder"):
+        TextEncoder.load(tmp_path)
+
+
+def test_the_mean_over_a_mask_is_the_mean_of_its_voxels():
+    features, masks = torch.randn(4, 3, 5, 2), torch.rand(6, 3, 5, 2) > 0.5
+    masks[5] = False
+    found = mean_over_masks(features, masks.float())
+    for row in range(5):
+        torch.testing.assert_close(found[row], features[:, masks[row]].mean(dim=1))
+    assert found[5].abs().max() == 0
+
+
+def test_other_regions_do_not_change_a_region():
+    encoder = RegionEncoder(UNET_SIZES["unet-tiny"]).eval()
+    image, masks = torch.randn(33, 32, 40), torch.rand(3, 33, 32, 40) > 0.7
+    torch.testing.assert_close(encoder(image, masks)[1:2], encoder(image, masks[1:2]), atol=1e-5, rtol=1e-4)

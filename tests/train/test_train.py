@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from vesalius import recipes
+from vesalius.errors import SettingError, VesaliusError
+from vesalius.train.config import from_yaml, to_yaml
+from vesalius.train.engine import Engine
+from vesalius.train.log import read_metrics
+from vesalius.train.loop import LoopSettings, fit
+from vesalius.train.optim import OptimSettings, ParameterGroup
+
+
+class Line:
+    """Fits a line: the smallest stage there is."""
+
+    name = "line"
+
+    def __init__(self, *, stop_at=None):
+        torch.manual_seed(0)
+        self.module = nn.Linear(3, 1)
+        self.position = 0
+        self.stop_at = stop_at
+
+    def parameter_groups(self):
+        return [ParameterGroup(parameters=list(self.module.parameters()))]
+
+    def draw(self):
+        if self.position == self.stop_at:
+            raise KeyboardInterrupt
+        self.position += 1
+        return torch.randn(8, 3, generator=torch.Generator().manual_seed(self.position))
+
+    def loss(self, batch):
+        return ((self.module(batch)[:, 0] - batch.sum(dim=1)) ** 2).mean(), {}
+
+    def describe(self, batch):
+        return f"{len(batch)} rows"
+
+    def num_examples(self, batch):
+        return len(batch)
+
+    def validate(self):
+        score = -float(self.module.bias.detach().abs().sum())
+        return score, {"score": score}
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+LOOP = LoopSettings(
+    num_steps=10, validate_every=4, checkpoint_every=3, optim=OptimSettings(learning_rate=0.1), keep="last"
+)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
+    whole, stopped = Line(), Line(stop_at=8)
+    fit(whole, LOOP, run=tmp_path / "whole", engine=Engine(accelerator="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, LOOP, run=tmp_path / "stopped", engine=Engine(accelerator="cpu"))
+    again = Line()
+    fit(again, LOOP, run=tmp_path / "stopped", engine=Engine(accelerator="cpu"))
+    assert read_metrics(tmp_path / "stopped") == read_metrics(tmp_path / "whole")
+    assert torch.equal(again.module.weight, whole.module.weight)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+    whole = Line()
+    fit(whole, LOOP, run=tmp_path, engine=Engine(accelerator="cpu"))
+    newest = sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    again = Line()
+    fit(again, LOOP, run=tmp_path, engine=Engine(accelerator="cpu"))
+    assert torch.equal(again.module.weight, whole.module.weight)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_step_and_batch(tmp_path):
+    line = Line()
+    line.module.weight.data.fill_(float("nan"))
+    with pytest.raises(VesaliusError, match="step 1 .* 8 rows"):
+        fit(line, LOOP, run=tmp_path, engine=Engine(accelerator="cpu"))
+
+
+def test_settings_survive_yaml(tmp_path):
+    for make in recipes.DEMO_RECIPES.values():
+        (tmp_path / "config.yaml").write_text(to_yaml(make()))
+        assert from_yaml(recipes.DemoSettings, tmp_path / "config.yaml") == make()
+
+
+@pytest.mark.parametrize("text", ["colour: red\n", "sources: uberon\n", "[1, 2]\n"])
+def test_rubbish_settings_are_refused_with_their_file(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(SettingError, match=r"config\.yaml"):
+        from_yaml(recipes.DemoSettings, tmp_path / "config.yaml")
+
+
+def test_overrides_reach_nested_settings():
+    settings = recipes.resolved(
+        type(recipes.text()),
+        recipes.TEXT_RECIPES,
+        recipe="text",
+        config=None,
+        overrides={"loop.num_steps": 7, "init": None},
+    )
+    assert settings == replace(recipes.text(), loop=replace(recipes.text().loop, num_steps=7))
