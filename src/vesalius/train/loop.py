@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ class LoopSettings:
                 raise SettingError(f"{name} is {getattr(self, name)}", remedy="give 1 or more")
 
 
+@runtime_checkable
 class Stage(Protocol):
     """What is taught in a stage, and from what."""
 
