@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -370,10 +371,7 @@ def _group(name: str, description: str, commands: dict[str, Callable[..., None]]
         )
     ]
 
-    def chosen(command: choices) -> None:  # type: ignore[valid-type]
-        del command
-
-    chosen.__annotations__ = {"command": choices, "return": None}
+    chosen = make_dataclass(name.title(), [("command", choices)])
     return Annotated[Any, tyro.conf.subcommand(name=name, constructor=chosen, description=description)]
 
 

@@ -136,12 +136,12 @@ def retrieval_ranks(
     return ranks
 
 
-def retrieval_scores(ranks: Int[np.ndarray, " n"], *, num_candidates: float, seed: int = 0) -> RetrievalScores:
+def retrieval_scores(ranks: Int[np.ndarray, " n"], *, num_candidates: int, seed: int = 0) -> RetrievalScores:
     """Summarises ranks.
 
     Args:
         ranks: rank of the right answer of each query, from 1.
-        num_candidates: how many candidates a query chooses among (a mean where it differs), for chance.
+        num_candidates: how many candidates a query chooses among, for chance.
         seed: of the bootstrap.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Float32, Int, Shaped
 from nibabel import orientations
 from scipy import ndimage
 
@@ -142,7 +142,7 @@ def resample_labels_to(label_map: LabelMap, image: Image) -> LabelMap:
     return resample(label_map, image.affine, (i, j, k), order=0)
 
 
-def _linear(data: Voxels, transform: Float[np.ndarray, "4 4"], shape: Shape) -> Voxels:
+def _linear(data: Voxels, transform: Float[np.ndarray, "4 4"], shape: Shape) -> Float32[np.ndarray, "p q r"]:
     matrix, offset = transform[:3, :3], transform[:3, 3]
     if np.array_equal(transform, np.eye(4)) and data.shape == shape:
         return data
@@ -159,7 +159,7 @@ def _smoothed(data: Voxels, transform: Float[np.ndarray, "4 4"]) -> Voxels:
     return ndimage.gaussian_filter(data, sigmas, mode="nearest")
 
 
-def _nearest(data: LabelVoxels, transform: Float[np.ndarray, "4 4"], shape: Shape) -> LabelVoxels:
+def _nearest(data: LabelVoxels, transform: Float[np.ndarray, "4 4"], shape: Shape) -> Int[np.ndarray, "p q r"]:
     matrix, offset = transform[:3, :3], transform[:3, 3]
     used = matrix != 0
     if (used.sum(axis=0) == 1).all() and (used.sum(axis=1) == 1).all():
@@ -169,7 +169,7 @@ def _nearest(data: LabelVoxels, transform: Float[np.ndarray, "4 4"], shape: Shap
 
 def _nearest_along_axes(
     data: LabelVoxels, matrix: Float[np.ndarray, "3 3"], offset: Float[np.ndarray, " 3"], shape: Shape
-) -> LabelVoxels:
+) -> Int[np.ndarray, "p q r"]:
     """Nearest neighbours where each axis of the one grid runs along one axis of the other: a choice of planes."""
     towards = [int(np.flatnonzero(row)[0]) for row in matrix]  # axis of `data` → axis of the other grid
     inside: list[Shaped[np.ndarray, " n"]] = [np.empty(0, dtype=int)] * 3

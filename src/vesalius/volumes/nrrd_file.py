@@ -74,8 +74,8 @@ def read_nrrd(path: Path) -> NrrdFile:
                     "the data are in another file", where=path, remedy="write header and data as one .nrrd"
                 )
             data = nrrd.read_data(header, file, filename=None, index_order="F")
-    except nrrd.NRRDError as error:
-        raise ValueError(str(error)) from error
+    except (nrrd.NRRDError, StopIteration) as error:  # StopIteration: an empty file
+        raise ValueError(str(error) or "an empty file") from error
     segments = _segments(header)
     layered = bool(segments) and data.ndim == 4
     return NrrdFile(data=data, affine=_affine(header, path), segments=segments, layered=layered)
