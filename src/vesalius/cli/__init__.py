@@ -1,0 +1,85 @@
+"""The command line: it reads arguments, calls one function, and says in one line what a user did wrong. No logic.
+
+One module a group of commands; each holds its commands in a dict `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import make_dataclass
+from typing import Annotated, Any, Union
+
+import tyro
+
+from vesalius.cli import eval as evaluation
+from vesalius.cli import knowledge, train, volumes
+from vesalius.cli.demo import demo
+from vesalius.errors import VesaliusError
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        from vesalius.folder import version
+
+        print(f"vesalius {version()}")
+        return 0
+    _quieten()
+    try:
+        tyro.cli(
+            _COMMANDS,
+            prog="vesalius",
+            description="Teaches a text encoder human anatomy. Research software, not a medical device.",
+            args=arguments or ["--help"],
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except VesaliusError as error:
+        print(f"vesalius: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("vesalius"):
+            raise
+        print(f"vesalius: {error.name} is not installed – pip install 'vesalius[demo]'", file=sys.stderr)
+        return EXIT_USAGE
+    return 0
+
+
+def _quieten() -> None:
+    """Keeps other libraries' progress bars and notes off the terminal; ours are enough."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _group(name: str, description: str, commands: dict[str, Callable[..., None]]) -> Any:
+    choices = Union[  # noqa: UP007  built at run time
+        tuple(
+            Annotated[Any, tyro.conf.subcommand(name=command, constructor=function)]
+            for command, function in commands.items()
+        )
+    ]
+
+    chosen = make_dataclass(name.title(), [("command", choices)])
+    return Annotated[Any, tyro.conf.subcommand(name=name, constructor=chosen, description=description)]
+
+
+_COMMANDS: Any = Union[  # noqa: UP007  some members are built at run time
+    Annotated[Any, tyro.conf.subcommand(name="demo", constructor=demo)],
+    _group("knowledge", "Anatomy in words: build a graph, look things up.", knowledge.COMMANDS),
+    _group("volumes", "Anatomy in voxels: prepare cases.", volumes.COMMANDS),
+    _group("train", "Teach an encoder.", train.COMMANDS),
+    _group("eval", "Measure an encoder.", evaluation.COMMANDS),
+]
