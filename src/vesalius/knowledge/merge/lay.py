@@ -43,6 +43,8 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
         is_numbered=True,
     )  # fmt: skip
     _draws(workspace, folder)
+    for table in ("conflicts", "rejects"):
+        workspace.counts[table] = workspace.number(f"SELECT count(*) FROM read_parquet({literal(folder / f'{table}.parquet')})")
 
 
 def _synonyms(workspace: Workspace, folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vesalius.folder import Origin
-from vesalius.knowledge.sources import cellxgene
+from vesalius.knowledge.sources import cellxgene, umls
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.staging import Staging
 
@@ -22,7 +22,9 @@ BUILT_IN: dict[str, BuiltIn] = {
 }
 """Built-in sources by the name the command line knows them by."""
 
-KINDS: dict[str, Reader] = {}
+KINDS: dict[str, Reader] = {
+    "umls": umls.stage_umls,
+}
 """Readers of files and folders by kind, as in ``kind=path``."""
 
 ALLOWING_CYCLES: frozenset[str] = frozenset({"umls"})
