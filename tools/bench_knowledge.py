@@ -169,7 +169,7 @@ def write_metathesaurus(folder: Path, scale: float) -> None:
         for name, values in listed.items():
             quoted = ", ".join(f"'{value}'" for value in values)
             connection.execute(f"CREATE MACRO pick_{name}(number) AS ([{quoted}])[1 + (number % {len(values)})::INTEGER]")
-        text = " || ' ' || ".join(f"pick_words(hash(range + {salt}))" for salt in (0, 10**9, 2 * 10**9))
+        text = " || ' ' || ".join(f"pick_words(hash(range + {salt}))" for salt in (0, 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9))
         for table, query in {
             "MRCONSO": (
                 "SELECT cui(range % $concepts), 'ENG', CASE WHEN range < $concepts THEN 'P' ELSE 'S' END, "
@@ -181,7 +181,7 @@ def write_metathesaurus(folder: Path, scale: float) -> None:
             ),
             "MRDEF": (
                 "SELECT cui(range % $concepts), 'A' || lpad(range::VARCHAR, 8, '0'), 'AT' || lpad(range::VARCHAR, 8, '0'), NULL, "
-                f"pick_sab(hash(range)), 'A ' || repeat({text} || ', ', 8) || range::VARCHAR || '.', 'N', NULL FROM range($definitions)"
+                f"pick_sab(hash(range)), 'A ' || repeat({text} || ', ', 6) || range::VARCHAR || '.', 'N', NULL FROM range($definitions)"
             ),
             "MRREL": (
                 "SELECT cui(one), 'A' || lpad(range::VARCHAR, 8, '0'), 'SCUI', rel, cui(other), 'A' || lpad(range::VARCHAR, 8, '0'), "

@@ -164,7 +164,7 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
     reader.make(
         "atoms",
         "SELECT cui, sab, trim(str) AS text, nullif(code, 'NOCODE') AS code, "
-        "((ts = 'P' IS NOT TRUE)::INTEGER * 4 + (stt = 'PF' IS NOT TRUE)::INTEGER * 2 + (ispref = 'Y' IS NOT TRUE)::INTEGER)::BIGINT << 40 "
+        "((((ts = 'P') IS NOT TRUE)::BIGINT * 4 + ((stt = 'PF') IS NOT TRUE)::BIGINT * 2 + ((ispref = 'Y') IS NOT TRUE)::BIGINT) << 40) "
         "| line AS preference, line, "
         f"coalesce(lat = (SELECT lat FROM language) AND sab IN (SELECT sab FROM chosen){unsuppressed}{of_type} "
         "AND trim(str) <> '', false) AS is_taken "
@@ -178,8 +178,8 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
         )  # fmt: skip
     reader.make(
         "preferred",
-        "SELECT cui, arg_min(text, preference) AS name, arg_min(sab, preference) AS sab, arg_min(line, preference) AS line "
-        "FROM atoms WHERE is_taken GROUP BY cui",
+        "SELECT cui, text AS name, sab, line FROM atoms "
+        "SEMI JOIN (SELECT min(preference) AS preference FROM atoms WHERE is_taken GROUP BY cui) USING (preference)",
     )
     reader.stage(
         "concepts", "MRCONSO",
@@ -187,8 +187,8 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
     )  # fmt: skip
     reader.stage(
         "synonyms", "MRCONSO",
-        "SELECT 'UMLS:' || cui AS concept_id, text, 'exact' AS scope, atoms.sab, atoms.line FROM ("
-        "SELECT cui, text, arg_min(sab, line) AS sab, min(line) AS line FROM atoms WHERE is_taken GROUP BY cui, text) AS atoms "
+        "SELECT 'UMLS:' || cui AS concept_id, text, 'exact' AS scope, atoms.sab, atoms.line FROM atoms "
+        "SEMI JOIN (SELECT min(line) AS line FROM atoms WHERE is_taken GROUP BY cui, text) USING (line) "
         "JOIN preferred USING (cui) WHERE text <> name",
     )  # fmt: skip
     reader.drop("preferred")
