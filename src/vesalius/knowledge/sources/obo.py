@@ -1,13 +1,14 @@
 """OBO 1.2 and 1.4: a term a stanza.
 
 Taken: name, synonyms with scope, definitions with their xrefs as references, xrefs, ``equivalent_to`` as xref, ``is_a``,
-``relationship`` and the parts of ``intersection_of`` as relations, ``alt_id`` as an obsolete id replaced by the term, obsolete terms with
-``replaced_by``.
+``relationship`` and the parts of ``intersection_of`` as relations, ``alt_id`` as an obsolete id replaced by the term, obsolete
+terms with ``replaced_by``.
 
-Left out, because it says nothing about the concept itself or nothing that is always true of it: relationships whose ``[Typedef]`` is a
-metadata tag (``dc-contributor``, ``present_in_taxon``), statements that hold in a context (modifiers ``gci_relation``, ``gci_filler``), for no
-or only for all (``cardinality="0"``, ``all_only="true"``), ``union_of``, ``disjoint_from``; ``consider``, which is a hint and no replacement;
-``import`` lines, whose files are not fetched. Instances are no concepts.
+Left out, because it says nothing about the concept itself or nothing that is always true of it: relationships whose
+``[Typedef]`` is a metadata tag (``dc-contributor``, ``present_in_taxon``), statements that hold in a context (modifiers
+``gci_relation``, ``gci_filler``), for none or only for all (``cardinality="0"``, ``all_only="true"``), ``union_of``,
+``disjoint_from``; ``consider``, which is a hint and no replacement; ``import`` lines, whose files are not fetched. Instances are
+no concepts, and a term without a name is none of this file: what is said of it may belong to a concept of another source.
 
 The file is read twice, since typedefs stand behind the terms that use them. Memory grows with neither.
 """
@@ -31,7 +32,7 @@ from vesalius.knowledge.staging import Staging
 _DEPRECATED_SYNONYMS = {f"{scope}_synonym": scope for scope in Scope}
 """Tags of OBO 1.0 that 1.2 still allows."""
 
-_IDS = {"xref", "equivalent_to", "alt_id", "replaced_by", "is_a"}
+_IDS = {"xref", "equivalent_to", "alt_id", "is_a"}
 
 
 def read_obo(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
@@ -56,11 +57,13 @@ class _Context:
     Attributes:
         header: the stanza before the first.
         predicates: id of a typedef → its predicate; None for a metadata tag.
+        obsolete_ids: ids of obsolete terms; an ``alt_id`` among them is said already.
         synonym_types: declared synonym type → its scope, or None where it fixes none.
     """
 
     header: Stanza
     predicates: Mapping[str, str | None]
+    obsolete_ids: frozenset[str]
     synonym_types: Mapping[str, Scope | None]
 
 
@@ -68,20 +71,34 @@ def _read_context(path: Path) -> _Context:
     stanzas = read_stanzas(path)
     header = next(stanzas)
     predicates: dict[str, str | None] = {}
+    obsolete: set[str] = set()
     for stanza in stanzas:
         if stanza.kind == "Typedef":
-            ids = [word for clause in stanza.all("id", "xref") for word in tokens(clause.value, num=1)]
-            name = stanza.first("name")
-            tag = stanza.first("is_metadata_tag")
-            is_metadata = tag is not None and tokens(tag.value, num=1) == ("true",)
-            predicate = None if is_metadata else predicate_name(ids[0] if ids else "", name and plain(name.value))
+            ids, predicate = _predicate(stanza)
             for typedef in ids:
                 predicates.setdefault(typedef, predicate)
-    synonym_types: dict[str, Scope | None] = {}
-    for clause in header.all("synonymtypedef"):
-        words = clause.value.split(maxsplit=1)
-        synonym_types[words[0]] = _scope_of_type(path, clause)
-    return _Context(header=header, predicates=predicates, synonym_types=synonym_types)
+        elif stanza.kind == "Term" and _is_obsolete(stanza):
+            obsolete.update(_ids(stanza, "id"))
+    synonym_types = {
+        clause.value.split(maxsplit=1)[0]: _scope_of_type(path, clause)
+        for clause in header.all("synonymtypedef")
+        if clause.value
+    }
+    return _Context(header=header, predicates=predicates, obsolete_ids=frozenset(obsolete), synonym_types=synonym_types)
+
+
+def _predicate(typedef: Stanza) -> tuple[list[str], str | None]:
+    """Returns the ids a typedef goes by, and its predicate; None for a metadata tag."""
+    ids = _ids(typedef, "id", "xref")
+    tag = typedef.first("is_metadata_tag")
+    if tag is not None and tokens(tag.value, num=1) == ("true",):
+        return ids, None
+    name = typedef.first("name")
+    return ids, predicate_name(ids[0] if ids else "", plain(name.value) if name else None)
+
+
+def _ids(stanza: Stanza, *tags: str) -> list[str]:
+    return [word for clause in stanza.all(*tags) for word in tokens(clause.value, num=1)]
 
 
 def _scope_of_type(path: Path, clause: Clause) -> Scope | None:
@@ -108,13 +125,13 @@ def _stage_term(stanza: Stanza, staging: Staging, context: _Context) -> None:
         staging.reject(error.what, line=first.line, row=_row(first))
         return
     if _is_obsolete(stanza):
-        _stage_obsolete(stanza, identifier, staging)
+        _stage_obsolete(stanza, identifier, first.line, staging)
         return
-    name = stanza.first("name")
-    if name is None:
-        staging.reject(f"{identifier} has no name", line=stanza.line, row=_row(first))
-        return
-    staging.concept(identifier, plain(name.value), line=first.line)
+    names = list(stanza.all("name"))
+    for clause in names[:1]:
+        staging.concept(identifier, plain(clause.value), line=first.line)
+    for clause in names[1:]:
+        staging.synonym(identifier, plain(clause.value), Scope.EXACT, line=clause.line)
     for clause in stanza.clauses:
         _stage_clause(clause, identifier, staging, context)
 
@@ -127,9 +144,9 @@ def _stage_clause(clause: Clause, identifier: str, staging: Staging, context: _C
             staging.reject(f"{tag} without an id", line=clause.line, row=_row(clause))
         elif tag == "is_a":
             _stage_relation(clause, "is_a", words[0], identifier, staging)
-        elif tag == "alt_id":
+        elif tag == "alt_id" and words[0] not in context.obsolete_ids:
             staging.obsolete(words[0], replaced_by=(identifier,), line=clause.line)
-        elif tag != "replaced_by":
+        elif tag in {"xref", "equivalent_to"}:
             staging.xref(identifier, words[0], line=clause.line)
     elif tag in {"def", "synonym"} or tag in _DEPRECATED_SYNONYMS:
         _stage_text(clause, identifier, staging, context)
@@ -196,13 +213,13 @@ def _is_obsolete(stanza: Stanza) -> bool:
     return clause is not None and tokens(clause.value, num=1) == ("true",)
 
 
-def _stage_obsolete(stanza: Stanza, identifier: str, staging: Staging) -> None:
+def _stage_obsolete(stanza: Stanza, identifier: str, line: int, staging: Staging) -> None:
     name = stanza.first("name")
     staging.obsolete(
         identifier,
-        name=(name and plain(name.value)) or None,
-        replaced_by=[word for clause in stanza.all("replaced_by") for word in tokens(clause.value, num=1)],
-        line=stanza.line + 1 if (first := stanza.first("id")) is None else first.line,
+        name=plain(name.value) if name else None,
+        replaced_by=_ids(stanza, "replaced_by"),
+        line=line,
     )
 
 

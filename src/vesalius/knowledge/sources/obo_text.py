@@ -1,8 +1,8 @@
-"""The text of an OBO file: stanzas, clauses, and what stands in a clause.
+r"""The text of an OBO file: stanzas, clauses, and what stands in a clause.
 
 Source: https://owlcollab.github.io/oboformat/doc/GO.format.obo-1_2.html and
-https://owlcollab.github.io/oboformat/doc/obo-syntax.html (1.4). More is read than 1.4 allows where files in the field have it:
-a definition or synonym without its list of xrefs, a synonym without scope (1.2: related), ``\\`` at the end of a line.
+https://owlcollab.github.io/oboformat/doc/obo-syntax.html (1.4). More is read than 1.4 allows where files in the field
+have it: a definition or synonym without its list of xrefs, a synonym without scope (1.2: related), ``\`` at the end of a line.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def read_stanzas(path: Path) -> Iterator[Stanza]:
 
 
 def _joined(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines, one that ends in a lone ``\\`` joined with the next."""
+    r"""Yields the lines, one that ends in a lone ``\`` joined with the next."""
     waiting = ""
     first = 0
     for number, line in read_lines(path):
@@ -114,17 +114,13 @@ def _joined(path: Path) -> Iterator[tuple[int, str]]:
 def _check(path: Path, stanza: Stanza) -> None:
     if stanza.kind == "header":
         if stanza.first("format-version") is None:
-            raise InputError(
-                "no 'format-version:' before the first stanza", where=path, remedy="is this an OBO file?"
-            )
+            raise InputError("no 'format-version:' before the first stanza", where=path, remedy="is this an OBO file?")
     elif stanza.first("id") is None:
-        raise InputError(
-            f"[{stanza.kind}] has no 'id:'", where=f"{path}:{stanza.line}", remedy="is the file cut off?"
-        )
+        raise InputError(f"[{stanza.kind}] has no 'id:'", where=f"{path}:{stanza.line}", remedy="is the file cut off?")
 
 
 def unescape(text: str) -> str:
-    """Returns `text` with its escapes resolved: ``\\n`` a line break, ``\\t`` a tab, ``\\W`` a blank, any other its own character."""
+    r"""Returns `text` with escapes resolved: ``\n`` a line break, ``\t`` a tab, ``\W`` a blank, any other its own character."""
     if "\\" not in text:
         return text
     return _ESCAPED.sub(lambda match: _MEANING.get(match[1], match[1]), text)

@@ -67,5 +67,7 @@ def refuse_spec(options: SourceOptions, *, kind: str) -> None:
     """
     if options.spec is not None:
         raise SettingError(
-            f"a source of kind {kind!r} reads no YAML", where=options.spec, remedy=f"write {kind}=PATH, or use table=PATH,YAML"
+            f"a source of kind {kind!r} reads no YAML",
+            where=options.spec,
+            remedy=f"write {kind}=PATH, or use table=PATH,YAML",
         )
