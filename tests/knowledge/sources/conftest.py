@@ -483,7 +483,7 @@ SMALL = Content(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Bench:
     """What tests of sources need, in one hand, since test modules cannot import each other."""
 

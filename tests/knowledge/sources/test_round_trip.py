@@ -31,6 +31,7 @@ def contents(draw, bench):
     names = draw(st.lists(TEXTS, min_size=1, max_size=5, unique_by=folded))
     ids = draw(st.lists(IDS, min_size=len(names), max_size=len(names), unique=True))
     gone = draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names)))
+    gone[0] = False
     live = [each for each, is_obsolete in zip(ids, gone, strict=True) if not is_obsolete]
     concepts = []
     for identifier, name, is_obsolete in zip(ids, names, gone, strict=True):
@@ -44,11 +45,11 @@ def contents(draw, bench):
                 definitions=() if is_obsolete else tuple(draw(st.lists(described, max_size=1))),
                 xrefs=() if is_obsolete else tuple(draw(st.lists(st.sampled_from(["FMA:7203", "MESH:D007668"]), max_size=2))),
                 is_obsolete=is_obsolete,
-                replaced_by=tuple(draw(st.lists(st.sampled_from(live), max_size=1))) if is_obsolete and live else (),
+                replaced_by=tuple(draw(st.lists(st.sampled_from(live), max_size=1))) if is_obsolete else (),
             )
         )
-    ends = st.sampled_from(live) if live else st.nothing()
-    relations = draw(st.lists(st.tuples(ends, PREDICATES, ends), max_size=4)) if live else []
+    ends = st.sampled_from(live)
+    relations = draw(st.lists(st.tuples(ends, PREDICATES, ends), max_size=4))
     return bench.content(concepts=tuple(concepts), relations=tuple(relations))
 
 
