@@ -54,7 +54,7 @@ def contents(draw, bench):
 
 
 FORMS = (
-    "obo", "owl rdf", "owl protégé", "owl functional", "obograph", "sat-definitions", "sat-relations", "sat-json lists",
+    "umls", "obo", "owl rdf", "owl protégé", "owl functional", "obograph", "sat-definitions", "sat-relations", "sat-json lists",
     "sat-json texts", "table csv", "table tsv", "table jsonl", "table parquet",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ def test_every_form_is_tried(bench):
     assert set(FORMS) == set(bench.forms)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", sorted(set(FORMS) - {"umls"}))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_random_graph_written_is_read_back(bench, name, data):
@@ -72,4 +72,15 @@ def test_a_random_graph_written_is_read_back(bench, name, data):
     with tempfile.TemporaryDirectory() as folder:
         path, options = form.file(content, Path(folder))
         rows, _ = bench.record(form.kind, path, options)
+    assert rows == form.carries(content).rows()
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_a_random_graph_written_as_metathesaurus_is_read_back(bench, data):
+    content = data.draw(contents(bench))
+    form = bench.forms["umls"]
+    with tempfile.TemporaryDirectory() as folder:
+        path, options = form.file(content, Path(folder))
+        rows, _ = bench.stage(form.kind, path, Path(folder) / "staged", options)
     assert rows == form.carries(content).rows()
