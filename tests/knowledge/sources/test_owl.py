@@ -68,8 +68,7 @@ def test_only_english_texts_are_taken_and_a_second_label_is_a_synonym(read):
 def test_obsolete_classes_and_former_ids_name_their_replacement(read):
     rows = read(
         rdf(
-            ONE
-            % "<oio:hasAlternativeId>X:2</oio:hasAlternativeId><oio:hasAlternativeId>X:3</oio:hasAlternativeId>"
+            ONE % "<oio:hasAlternativeId>X:2</oio:hasAlternativeId><oio:hasAlternativeId>X:3</oio:hasAlternativeId>"
             + f'<owl:Class rdf:about="{OBO}X_3"><rdfs:label>three</rdfs:label><owl:deprecated>true</owl:deprecated>'
             f'<obo:IAO_0100001 rdf:resource="{OBO}X_1"/><rdfs:subClassOf rdf:resource="{OBO}X_1"/></owl:Class>'
             + f'<owl:Class rdf:about="{OBO}X_4"><owl:deprecated>true</owl:deprecated><obo:IAO_0100001>X:1</obo:IAO_0100001></owl:Class>'
@@ -92,12 +91,7 @@ def test_owl_xml_is_read_too(read):
 
 
 def test_imports_are_named_and_never_fetched(read):
-    rows = read(
-        rdf(
-            '<owl:Ontology rdf:about="http://x.org"><owl:imports rdf:resource="http://127.0.0.1:1/y.owl"/></owl:Ontology>'
-            + ONE % ""
-        )
-    )
+    rows = read(rdf('<owl:Ontology rdf:about="http://x.org"><owl:imports rdf:resource="http://127.0.0.1:1/y.owl"/></owl:Ontology>' + ONE % ""))
     assert rows["concepts"] == {("X:1", "one")}
 
 
