@@ -11,8 +11,9 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, ConceptId, ResolvedLabel
-from vesalius.knowledge.concept import Concept, Definition, Predicate, Relation, Scope, Synonym
+from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.predicates import IS_A_OR_PART_OF
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import Image, LabelMap
 from vesalius.volumes.prepare import PrepareSettings, prepare
@@ -39,9 +40,7 @@ def graph() -> Graph:
         for number in range(60)
     ]
     relations = [
-        Relation(
-            subject=concept.concept_id, predicate=Predicate.IS_A_OR_PART_OF, object=root.concept_id, source="uberon"
-        )
+        Relation(subject=concept.concept_id, predicate=IS_A_OR_PART_OF, object=root.concept_id, source="uberon")
         for concept in concepts
     ]
     origin = Origin(name="uberon", version="test", licence="CC0-1.0", attribution="made for tests")
