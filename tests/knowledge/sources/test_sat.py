@@ -31,7 +31,9 @@ def test_na_and_other_words_that_look_like_nothing_are_names(read):
 
 
 def test_a_cui_with_several_definitions_is_one_concept_and_a_second_name_a_synonym(read):
-    rows = read("sat-definitions", 'cui,name,definition\nC1,Liver,First.\nC1,liver,"Second,\nlonger."\nC1,Hepar,First.\n')
+    rows = read(
+        "sat-definitions", 'cui,name,definition\nC1,Liver,First.\nC1,liver,"Second,\nlonger."\nC1,Hepar,First.\n'
+    )
     assert rows["concepts"] == {("UMLS:C1", "Liver")}
     assert rows["synonyms"] == {("UMLS:C1", "Hepar", "exact")}
     assert rows["definitions"] == {("UMLS:C1", "First.", ()), ("UMLS:C1", "Second,\nlonger.", ())}
@@ -43,8 +45,16 @@ def test_columns_beside_those_of_the_format_are_passed_over(read):
 
 def test_json_is_read_with_texts_and_with_lists_and_the_entry_spells_the_name(read):
     entries = {
-        "liver": {"cleaned_definition": "One.", "relations": [["near", "Left Kidney"], ["near", ["spleen", "Spleen "]]]},
-        "left kidney": {"cleaned_definition": ["Two.", "Three."], "relations": [], "synonyms": ["Kidney, left"], "citations": []},
+        "liver": {
+            "cleaned_definition": "One.",
+            "relations": [["near", "Left Kidney"], ["near", ["spleen", "Spleen "]]],
+        },
+        "left kidney": {
+            "cleaned_definition": ["Two.", "Three."],
+            "relations": [],
+            "synonyms": ["Kidney, left"],
+            "citations": [],
+        },
     }
     rows = read("sat-json", json.dumps(entries))
     assert rows["concepts"] == {("NAME:liver", "liver"), ("NAME:left-kidney", "left kidney"), ("NAME:spleen", "spleen")}
@@ -60,7 +70,9 @@ def test_the_published_sample_is_read_whole(bench, shared_data):
     names = dict(rows["concepts"])
     assert {name for name in entries if names[name_id(name)] == name} == set(entries)
     assert {(row[0], row[1]) for row in rows["definitions"]} == {
-        (name_id(name), entry["cleaned_definition"].strip()) for name, entry in entries.items() if "cleaned_definition" in entry
+        (name_id(name), entry["cleaned_definition"].strip())
+        for name, entry in entries.items()
+        if "cleaned_definition" in entry
     }
     assert {(row[0], row[1]) for row in rows["synonyms"]} == {
         (name_id(name), text) for name, entry in entries.items() for text in entry.get("synonyms", [])

@@ -29,7 +29,10 @@ def test_labels_of_a_dataset_become_further_names_told_by_name_or_by_id(read):
     spec = "licence: CC0-1.0\nconcept: {id: cid, prefix: UBERON}\nsynonyms: [{text: label}]\n"
     rows, _ = read("cid,label\nUBERON:0004538,kidney_left\n0004539,kidney_right\n", spec)
     assert not rows["concepts"]
-    assert rows["synonyms"] == {("UBERON:0004538", "kidney_left", "related"), ("UBERON:0004539", "kidney_right", "related")}
+    assert rows["synonyms"] == {
+        ("UBERON:0004538", "kidney_left", "related"),
+        ("UBERON:0004539", "kidney_right", "related"),
+    }
 
 
 def test_constants_prefixes_and_several_values_in_a_cell(read):
@@ -44,12 +47,20 @@ relations:
 """
     rows, _ = read("id,name,fma,wholes,borders\nX:1,one,7;FMA:8; ,X:2;X:3,some gland;\n", spec)
     assert rows["xrefs"] == {("X:1", "FMA:7"), ("X:1", "FMA:8")}
-    assert rows["relations"] == {("X:1", "part_of", "X:2"), ("X:1", "part_of", "X:3"), ("NAME:some-gland", "borders", "X:1")}
+    assert rows["relations"] == {
+        ("X:1", "part_of", "X:2"),
+        ("X:1", "part_of", "X:3"),
+        ("NAME:some-gland", "borders", "X:1"),
+    }
     assert rows["concepts"] == {("X:1", "one"), ("NAME:some-gland", "some gland")}
 
 
 def test_json_lines_may_hold_lists_numbers_and_lack_keys(read):
-    lines = [{"id": "X:1", "name": "one", "also": ["uno", 1]}, {"id": "X:2", "name": "two"}, {"id": "X:3", "name": "three", "also": None}]
+    lines = [
+        {"id": "X:1", "name": "one", "also": ["uno", 1]},
+        {"id": "X:2", "name": "two"},
+        {"id": "X:3", "name": "three", "also": None},
+    ]
     spec = "licence: CC0-1.0\nconcept: {id: id, name: name}\nsynonyms: [{text: also, scope: exact}]\n"
     text = "\n".join(map(json.dumps, lines)) + "\n\n"
     rows, _ = read(gzip.compress(text.encode()), spec, name="test.jsonl.gz")
@@ -60,7 +71,9 @@ def test_json_lines_may_hold_lists_numbers_and_lack_keys(read):
 def test_parquet_may_hold_lists(read, bench, tmp_path):
     path = tmp_path / "odd [name]*.parquet"
     with duckdb.connect() as connection:
-        connection.execute(f"COPY (SELECT 'X:1' AS id, 'one' AS name, ['uno', 'ein'] AS also) TO '{path}' (FORMAT parquet)")
+        connection.execute(
+            f"COPY (SELECT 'X:1' AS id, 'one' AS name, ['uno', 'ein'] AS also) TO '{path}' (FORMAT parquet)"
+        )
     spec = "licence: CC0-1.0\nconcept: {id: id, name: name}\nsynonyms: [{text: also}]\n"
     rows, _ = read(path.read_bytes(), spec, name="odd [name]*.parquet")
     assert {text for _, text, _ in rows["synonyms"]} == {"uno", "ein"}
@@ -73,7 +86,10 @@ def test_quotes_can_be_data(read):
 
 
 def test_the_yaml_names_source_and_terms_and_is_among_the_files_read(read):
-    spec = "source: mine\nversion: '2'\nlicence: https://creativecommons.org/publicdomain/zero/1.0/\nattribution: Us\n" + "concept: {name: n}\n"
+    spec = (
+        "source: mine\nversion: '2'\nlicence: https://creativecommons.org/publicdomain/zero/1.0/\nattribution: Us\n"
+        + "concept: {name: n}\n"
+    )
     _, (origin,) = read("n\nx\n", spec)
     assert (origin.name, origin.version, origin.licence, origin.attribution) == ("mine", "2", "CC0-1.0", "Us")
     assert set(origin.sha256) == {"test.csv", "spec.yaml"}
