@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import duckdb
 
@@ -117,7 +117,11 @@ class RrfReader:
             table = next((name for name, path in self._read.items() if f"{path}" in str(error)), None)
             if table is None:
                 raise
-            if isinstance(error, duckdb.IOException) or not self.staging.keep_going or self._read[table] != self.files[table]:
+            if (
+                isinstance(error, duckdb.IOException)
+                or not self.staging.keep_going
+                or self._read[table] != self.files[table]
+            ):
                 raise self._fault(table, str(error)) from error
             before = literal(self._read[table])
             self._read[table] = self._mended(table)
@@ -183,7 +187,7 @@ def _whole_lines(path: Path) -> int:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
+            yield cast("IO[bytes]", file)
     except gzip.BadGzipFile:
         raise
     except OSError as error:
