@@ -83,7 +83,11 @@ def test_the_published_sample_is_read_whole(bench, shared_data):
 
 
 BAD_FILES = {
-    "a missing column": ("sat-definitions", "cui,name\nC1,x\n", r":1: no column 'definition' – the file has: 'cui', 'name'"),
+    "a missing column": (
+        "sat-definitions",
+        "cui,name\nC1,x\n",
+        r":1: no column 'definition' – the file has: 'cui', 'name'",
+    ),
     "a column twice": ("sat-relations", "source,source,target,edge\n", r":1: two columns are called 'source'"),
     "an open quote": ("sat-definitions", 'cui,name,definition\nC1,x,"y\nC2,z,w\n', r":2: a quote that is not closed"),
     "text behind a quote": ("sat-definitions", 'cui,name,definition\nC1,"x"y,z\n', r":2: a quote that is not closed"),
@@ -98,12 +102,24 @@ BAD_FILES = {
     "no JSON": ("sat-json", '{"a": {"relations": []},\n"b": {]', r":2: no JSON"),
     "a list": ("sat-json", "[]", r":1: an object is expected"),
     "an entry that is a text": ("sat-json", '{\n"a": "text"}', r":2: 'a' is str, not an object"),
-    "an entry of another format": ("sat-json", '{"graphs": {"nodes": []}}', r":1: 'graphs' has none of cleaned_definition"),
-    "a relation of three": ("sat-json", '{"a": {"relations": [["x", "y", "z"]]}}', r":1: 'a': the relation .* is not \[edge, target\]"),
-    "a definition of numbers": ("sat-json", '{"a": {"cleaned_definition": [1]}}', r":1: 'a': 'cleaned_definition' is neither"),
+    "an entry of another format": (
+        "sat-json",
+        '{"graphs": {"nodes": []}}',
+        r":1: 'graphs' has none of cleaned_definition",
+    ),
+    "a relation of three": (
+        "sat-json",
+        '{"a": {"relations": [["x", "y", "z"]]}}',
+        r":1: 'a': the relation .* is not \[edge, target\]",
+    ),
+    "a definition of numbers": (
+        "sat-json",
+        '{"a": {"cleaned_definition": [1]}}',
+        r":1: 'a': 'cleaned_definition' is neither",
+    ),
     "an entry twice": ("sat-json", '{"a": {"relations": []},\n"a": {"relations": []}}', r":2: 'a' stands twice"),
     "an entry without name": ("sat-json", '{" ": {"relations": []}}', r":1: an entry without a name"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

@@ -108,22 +108,34 @@ def test_relations_of_older_uberon_releases_are_read(bench, shared_data, tmp_pat
 SPECS = {
     "an unknown key": ("licens: CC0-1.0\n", r"spec\.yaml: unknown key 'licens' in 'the file' – known are: .*licence"),
     "no licence": ("concept: {name: name}\n", r"spec\.yaml: 'licence' is missing"),
-    "an unknown key within": (LABELS + "xrefs: [{targt: label}]\n", r"unknown key 'targt' in 'xrefs' – known are: target, prefix"),
+    "an unknown key within": (
+        LABELS + "xrefs: [{targt: label}]\n",
+        r"unknown key 'targt' in 'xrefs' – known are: target, prefix",
+    ),
     "a missing key within": (LABELS + "xrefs: [{prefix: X}]\n", r"'target' is missing in 'xrefs'"),
     "no YAML": ("licence: [\n", r"spec\.yaml:2: no YAML"),
     "an empty YAML": ("", r"spec\.yaml: the file is empty"),
     "a list": ("- a\n", r"'the file' is no mapping"),
     "no concept": ("licence: x\nsynonyms: [{text: label}]\n", r"'concept' is missing"),
     "a concept without column": ("licence: x\nconcept: {prefix: X}\n", r"'concept' names no column"),
-    "an unknown scope": ("licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: exakt}]\n", r"unknown scope 'exakt' – known are: exact"),
+    "an unknown scope": (
+        "licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: exakt}]\n",
+        r"unknown scope 'exakt' – known are: exact",
+    ),
     "no column": ("licence: x\n", r"no column is named"),
     "an unknown format": (LABELS + "format: xlsx\n", r"unknown format 'xlsx' – known are: csv, tsv, jsonl, parquet"),
     "a number": (LABELS + "version: 2\n", r"'version' is 2, no text – put it in quotes"),
     "a mapping for a list": ("licence: x\nconcept: {name: name}\nsynonyms: {text: label}\n", r"'synonyms' is no list"),
-    "a relation of nothing": ("licence: x\nconcept: {name: name}\nrelations: [{predicate: label}]\n", r"neither subject nor object"),
+    "a relation of nothing": (
+        "licence: x\nconcept: {name: name}\nrelations: [{predicate: label}]\n",
+        r"neither subject nor object",
+    ),
     "a long quote": (LABELS + "quote: xx\n", r"quote 'xx' is not one character"),
-    "a cell of two kinds": ("licence: x\nconcept: {name: {column: a, constant: b}}\n", r"'name' is neither a column nor a constant"),
-}  # fmt: skip
+    "a cell of two kinds": (
+        "licence: x\nconcept: {name: {column: a, constant: b}}\n",
+        r"'name' is neither a column nor a constant",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -134,28 +146,53 @@ def test_a_bad_yaml_is_refused_with_what_is_known(read, name):
 
 
 BAD_FILES = {
-    "a missing column": ("test.csv", "name,lable\na,b\n", LABELS, r"test\.csv:1: no column 'label' – the file has: 'name', 'lable'"),
+    "a missing column": (
+        "test.csv",
+        "name,lable\na,b\n",
+        LABELS,
+        r"test\.csv:1: no column 'label' – the file has: 'name', 'lable'",
+    ),
     "a missing key": ("test.jsonl", '{"name": "a"}\n', LABELS, r"test\.jsonl: no row has the key 'label'"),
     "no JSON": ("test.jsonl", '{"name": "a", "label": "b"}\n{', LABELS, r"test\.jsonl:2: no JSON"),
     "a list": ("test.jsonl", '["a"]\n', LABELS, r"test\.jsonl:1: list, not an object"),
-    "a truth value": ("test.jsonl", '{"name": "a", "label": true}\n', LABELS, r"test\.jsonl:1: column 'label' holds bool, no text"),
+    "a truth value": (
+        "test.jsonl",
+        '{"name": "a", "label": true}\n',
+        LABELS,
+        r"test\.jsonl:1: column 'label' holds bool, no text",
+    ),
     "no Parquet": ("test.parquet", "name,label\n", LABELS, r"test\.parquet: no Parquet file"),
     "a Parquet cut off": ("test.parquet", b"PAR1\0\0", LABELS, r"test\.parquet: no Parquet file"),
     "an ending of no format": ("test.xlsx", "name,label\n", LABELS, r"test\.xlsx: its ending names no format"),
     "no name": ("test.csv", "name,label\n ,b\n", LABELS, r"test\.csv:2: no name in column 'name'"),
     "two names of one id": (
-        "test.csv", "id,name\nX:1,a\nX:1,b\n", "licence: x\nconcept: {id: id, name: name}\n", r"test\.csv:3: X:1 is called 'b' here, and 'a'",
+        "test.csv",
+        "id,name\nX:1,a\nX:1,b\n",
+        "licence: x\nconcept: {id: id, name: name}\n",
+        r"test\.csv:3: X:1 is called 'b' here, and 'a'",
     ),
-    "an id that is none": ("test.csv", "id,name\none,a\n", "licence: x\nconcept: {id: id, name: name}\n", r"test\.csv:2: 'one' is not a concept id"),
+    "an id that is none": (
+        "test.csv",
+        "id,name\none,a\n",
+        "licence: x\nconcept: {id: id, name: name}\n",
+        r"test\.csv:2: 'one' is not a concept id",
+    ),
     "an unknown scope": (
-        "test.csv", "name,label,scope\na,b,EXAKT\n",
-        "licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: {column: scope}}]\n", r"test\.csv:2: unknown scope 'EXAKT'",
+        "test.csv",
+        "name,label,scope\na,b,EXAKT\n",
+        "licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: {column: scope}}]\n",
+        r"test\.csv:2: unknown scope 'EXAKT'",
     ),
     "an open quote": ("test.csv", 'name,label\na,"b\n', LABELS, r"test\.csv:2: a quote that is not closed"),
     "Latin-1": ("test.csv", b"name,label\na,\xe9\n", LABELS, r"test\.csv:2: not UTF-8"),
-    "a gzip cut off": ("test.csv.gz", gzip.compress(b"name,label\n" + b"a,b\n" * 50)[:-9], LABELS, r"test\.csv\.gz:\d+: the gzip is cut off"),
+    "a gzip cut off": (
+        "test.csv.gz",
+        gzip.compress(b"name,label\n" + b"a,b\n" * 50)[:-9],
+        LABELS,
+        r"test\.csv\.gz:\d+: the gzip is cut off",
+    ),
     "nothing": ("test.csv", "", LABELS, r"test\.csv: the file is empty"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
