@@ -26,8 +26,9 @@ def term(*clauses):
 def test_escapes_modifiers_and_comments_are_told_from_text(read):
     rows = read(
         "[Term]\nid: X:1 ! the id\n"
-        "name: a \\\"quoted\\\" name\\, \\{braced\\} \\! and 5\" long {source=\"X:2\", note=\"}\"} ! comment\n"
-        'def: "Says \\"no\\"\\nand [brackets] {braces} ! bang \\\\." [X:3 "why, indeed", http\\://a.b/c\\,d, DOI:1(71)90165-1] {a="b"} ! c\n'
+        'name: a \\"quoted\\" name\\, \\{braced\\} \\! and 5" long {source="X:2", note="}"} ! comment\n'
+        'def: "Says \\"no\\"\\nand [brackets] {braces} ! bang \\\\." '
+        '[X:3 "why, indeed", http\\://a.b/c\\,d, DOI:1(71)90165-1] {a="b"} ! c\n'
     )
     assert rows["concepts"] == {("X:1", 'a "quoted" name, {braced} ! and 5" long')}
     assert rows["definitions"] == {
@@ -108,7 +109,11 @@ def test_version_licence_and_attribution_come_from_the_header(bench, tmp_path):
         'property_value: dc-title "A test" xsd:string\nproperty_value: foaf-homepage "http://x.org" xsd:anyURI\n'
     )
     _, (origin,) = bench.record("obo", path)
-    assert (origin.version, origin.licence, origin.attribution) == ("releases/2026-05-01", "CC-BY-NC-4.0", "A test, http://x.org")
+    assert (origin.version, origin.licence, origin.attribution) == (
+        "releases/2026-05-01",
+        "CC-BY-NC-4.0",
+        "A test, http://x.org",
+    )
 
 
 BAD_FILES = {
