@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vesalius.corpus.batch import Ancestors, TextBatch, text_batch
-from vesalius.corpus.pairs import text_pairs
+from vesalius.corpus.batch import Ancestors, TextBatch, graph_fillers, text_batch
+from vesalius.corpus.pairs import RelationPairs, text_pairs
 from vesalius.corpus.sampling import PairSampler
+from vesalius.knowledge.sentences import RelationForm
 from vesalius.eval.encoder import validation_scores
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
