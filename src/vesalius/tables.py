@@ -36,7 +36,7 @@ def write_table(path: Path, rows: Iterable[Sequence[Any]], *, schema: Mapping[st
         with writing(path) as temporary, duckdb.connect() as connection:
             connection.execute(
                 "COPY (SELECT * FROM read_json($staged, format := 'newline_delimited', columns := $schema)) "
-                f"TO {_literal(temporary)} (FORMAT parquet, COMPRESSION zstd)",
+                f"TO {literal(temporary)} (FORMAT parquet, COMPRESSION zstd)",
                 {"staged": str(staged), "schema": dict(schema)},
             )
     return num_rows
@@ -53,12 +53,13 @@ def read_table(path: Path, *, schema: Mapping[str, str]) -> list[tuple[Any, ...]
     columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in schema.items())
     try:
         with duckdb.connect() as connection:
-            return connection.execute(f"SELECT {columns} FROM read_parquet({_literal(path)})").fetchall()
+            return connection.execute(f"SELECT {columns} FROM read_parquet({literal(path)})").fetchall()
     except duckdb.Error as error:
         raise FolderError(
             f"damaged table ({str(error).splitlines()[0]})", where=path, remedy="build it again"
         ) from error
 
 
-def _literal(path: Path) -> str:
+def literal(path: Path) -> str:
+    """Returns `path` as a quoted SQL string, for statements that take no parameter there."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -1,81 +1,72 @@
-"""The graph on disk: five Parquet tables and a manifest.
+"""The graph on disk: Parquet tables with written schemas, and a manifest.
 
-| table | columns |
-|---|---|
-| `concepts` | concept_id, name, source |
-| `synonyms` | concept_id, text, scope, source |
-| `definitions` | concept_id, text, source |
-| `relations` | subject, predicate, object, source |
-| `xrefs` | concept_id, target, source |
+| table | columns | order |
+|---|---|---|
+| `concepts` | number, concept_id, name, source | source, concept_id |
+| `synonyms` | number, concept_id, text, scope, source, concept_number | source, scope, concept |
+| `definitions` | number, concept_id, text, references, source, concept_number | source, concept |
+| `relations` | number, subject, predicate, object, source, subject_number, object_number | source, subject, predicate, object |
+| `xrefs` | number, concept_id, target, source, concept_number | source, concept |
+| `names` | normalised, concept_number, is_preferred | normalised, those that prefer it first |
+| `draws` | kind, source, scope, first, num | |
+| `conflicts` | kind, text, concept_ids, source, file, line | |
+| `rejects` | reason, content, source, file, line | |
+
+Sources come in the order they were given in, scopes as exact, narrow, broad, related. `number` counts a table's rows from 0, and
+`*_number` is the `number` of a concept. So the rows of one source (of synonyms: of one source and scope) lie side by side; `draws` says
+where: rows `first` to `first + num - 1` of the table of `kind` (``name``, ``synonym``, ``definition``, ``relation``). To draw one of a million
+relations of a source is to draw a number, and to read a row by its number reads one small row group.
+
+`conflicts` holds what might have tied concepts together and was not let to (`knowledge.merge`), `rejects` the rows that were left out.
+An id whose concept became part of another is among the other's xrefs.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vesalius.folder import origins_of, read_manifest, write_manifest, writing_folder
 from vesalius.ids import ConceptId
-from vesalius.knowledge.concept import Concept, Definition, Predicate, Relation, Scope, Synonym, Xref
+from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym, Xref
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.names import normalise
+from vesalius.knowledge.predicates import Predicate
 from vesalius.tables import read_table, write_table
 
 KIND = "graph"
-SCHEMA = 1
+SCHEMA = 2
 
 _TEXT = "VARCHAR"
-_COLUMNS = {
-    "concepts": {"concept_id": _TEXT, "name": _TEXT, "source": _TEXT},
-    "synonyms": {"concept_id": _TEXT, "text": _TEXT, "scope": _TEXT, "source": _TEXT},
-    "definitions": {"concept_id": _TEXT, "text": _TEXT, "source": _TEXT},
-    "relations": {"subject": _TEXT, "predicate": _TEXT, "object": _TEXT, "source": _TEXT},
-    "xrefs": {"concept_id": _TEXT, "target": _TEXT, "source": _TEXT},
-}
+_NUMBER = "BIGINT"
 
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "concepts": {"number": _NUMBER, "concept_id": _TEXT, "name": _TEXT, "source": _TEXT},
+    "synonyms": {
+        "number": _NUMBER, "concept_id": _TEXT, "text": _TEXT, "scope": _TEXT, "source": _TEXT, "concept_number": _NUMBER,
+    },
+    "definitions": {
+        "number": _NUMBER, "concept_id": _TEXT, "text": _TEXT, "references": "VARCHAR[]", "source": _TEXT,
+        "concept_number": _NUMBER,
+    },
+    "relations": {
+        "number": _NUMBER, "subject": _TEXT, "predicate": _TEXT, "object": _TEXT, "source": _TEXT,
+        "subject_number": _NUMBER, "object_number": _NUMBER,
+    },
+    "xrefs": {"number": _NUMBER, "concept_id": _TEXT, "target": _TEXT, "source": _TEXT, "concept_number": _NUMBER},
+    "names": {"normalised": _TEXT, "concept_number": _NUMBER, "is_preferred": "BOOLEAN"},
+    "draws": {"kind": _TEXT, "source": _TEXT, "scope": _TEXT, "first": _NUMBER, "num": _NUMBER},
+    "conflicts": {
+        "kind": _TEXT, "text": _TEXT, "concept_ids": "VARCHAR[]", "source": _TEXT, "file": _TEXT, "line": _NUMBER,
+    },
+    "rejects": {"reason": _TEXT, "content": _TEXT, "source": _TEXT, "file": _TEXT, "line": _NUMBER},
+}  # fmt: skip
+"""Table → column → DuckDB type."""
 
-def write_graph(graph: Graph, folder: Path) -> None:
-    """Writes `graph` to `folder`, whole or not at all; an older graph there is replaced."""
-    rows = {
-        "concepts": ((c.concept_id, c.name, c.source) for c in graph),
-        "synonyms": ((c.concept_id, s.text, s.scope, s.source) for c in graph for s in c.synonyms),
-        "definitions": ((c.concept_id, d.text, d.source) for c in graph for d in c.definitions),
-        "relations": ((r.subject, r.predicate, r.object, r.source) for r in graph.relations),
-        "xrefs": ((c.concept_id, x.target, x.source) for c in graph for x in c.xrefs),
-    }
-    with writing_folder(folder) as temporary:
-        for table, columns in _COLUMNS.items():
-            write_table(temporary / f"{table}.parquet", rows[table], schema=columns)
-        write_manifest(temporary, kind=KIND, schema=SCHEMA, origins=graph.origins, details={"counts": graph.counts()})
+ROW_GROUP_SIZE = 20_480
+"""Rows read to have one of them by its number."""
 
-
-def read_graph(folder: Path) -> Graph:
-    """Reads the graph that `write_graph` wrote.
-
-    Raises:
-        FolderError: `folder` holds no graph, a damaged one, or one of another schema.
-    """
-    manifest = read_manifest(folder, kind=KIND, schema=SCHEMA)
-    rows = {table: read_table(folder / f"{table}.parquet", schema=columns) for table, columns in _COLUMNS.items()}
-    synonyms: dict[str, list[Synonym]] = defaultdict(list)
-    for concept, text, scope, source in rows["synonyms"]:
-        synonyms[concept].append(Synonym(text=text, scope=Scope(scope), source=source))
-    definitions: dict[str, list[Definition]] = defaultdict(list)
-    for concept, text, source in rows["definitions"]:
-        definitions[concept].append(Definition(text=text, source=source))
-    xrefs: dict[str, list[Xref]] = defaultdict(list)
-    for concept, target, source in rows["xrefs"]:
-        xrefs[concept].append(Xref(target=target, source=source))
-    return Graph(
-        (
-            Concept(
-                concept_id=ConceptId(concept), name=name, source=source,
-                synonyms=tuple(synonyms[concept]), definitions=tuple(definitions[concept]), xrefs=tuple(xrefs[concept]),
-            )
-            for concept, name, source in rows["concepts"]
-        ),
-        (
-            Relation(subject=ConceptId(s), predicate=Predicate(p), object=ConceptId(o), source=source)
-            for s, p, o, source in rows["relations"]
-        ),
-        origins_of(manifest),
-    )  # fmt: skip
+SCOPES = tuple(Scope)
+"""In the order of the table."""
