@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from vesalius.corpus.pairs import OpenRelation, TextPair
+from vesalius.corpus.pairs import Fillers, TextPair
 from vesalius.ids import ConceptId, Modality
-from vesalius.knowledge.graph import Graph
 
 Ancestors = Callable[[ConceptId], Collection[ConceptId]]
 """Gives everything above a concept."""
-
-
-@runtime_checkable
-class Fillers(Protocol):
-    """Gives what answers an open relation."""
-
-    def __call__(self, relation: OpenRelation, *, among: Collection[ConceptId]) -> Collection[ConceptId]:
-        """Returns those of `among` that stand at the open end of such a relation."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +105,6 @@ def also_answering(
             [c in filling or c == named or c in over or named in above[c] for c in concepts]
         )
     return found
-
-
-def graph_fillers(graph: Graph) -> Fillers:
-    """Returns what looks fillers up in a graph in memory."""
-
-    def fillers(relation: OpenRelation, *, among: Collection[ConceptId]) -> Collection[ConceptId]:
-        if relation.asked == "subject":
-            found = {r.subject for r in graph.relations_to(relation.named) if r.predicate == relation.predicate}
-        else:
-            found = {r.object for r in graph.relations_of(relation.named) if r.predicate == relation.predicate}
-        return found.intersection(among)
-
-    return fillers
 
 
 def same(items: Sequence[str]) -> Bool[Tensor, "n n"]:

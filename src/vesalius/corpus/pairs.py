@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -49,6 +49,15 @@ class TextPair:
     text: str
     name: str
     relation: OpenRelation | None = None
+
+
+@runtime_checkable
+class Fillers(Protocol):
+    """Gives what answers an open relation."""
+
+    def __call__(self, relation: OpenRelation, *, among: Collection[ConceptId]) -> Collection[ConceptId]:
+        """Returns those of `among` that stand at the open end of such a relation."""
+        ...
 
 
 def text_pairs(
@@ -171,3 +180,16 @@ def relation_pair(
         subject, object_ = (name, named) if relation.asked == "subject" else (named, name)
         text = sentence(templates[int(choice * len(templates))], subject=subject, object=object_)
     return TextPair(concept_id=concept_id, kind="relation", text=text, name=name, relation=relation)
+
+
+def graph_fillers(graph: Graph) -> Fillers:
+    """Returns what looks fillers up in a graph in memory."""
+
+    def fillers(relation: OpenRelation, *, among: Collection[ConceptId]) -> Collection[ConceptId]:
+        if relation.asked == "subject":
+            found = {r.subject for r in graph.relations_to(relation.named) if r.predicate == relation.predicate}
+        else:
+            found = {r.object for r in graph.relations_of(relation.named) if r.predicate == relation.predicate}
+        return found.intersection(among)
+
+    return fillers

@@ -68,11 +68,9 @@ def make_sides(connection: duckdb.DuckDBPyConnection, graph: Path) -> None:
         graph: a graph folder.
     """
     tables = {name: f"read_parquet({literal(graph / f'{name}.parquet')})" for name in ("concepts", "names", "xrefs")}
-    for statement in _TIES.format(**tables).split(";"):
-        connection.execute(statement)
+    connection.execute(_TIES.format(**tables))
     while True:
-        for statement in _SPREAD.split(";"):
-            connection.execute(statement)
+        connection.execute(_SPREAD)
         (changed,) = connection.execute("SELECT count(*) FROM spread JOIN labels USING (number) WHERE spread.label < labels.label").fetchall()[0]
         connection.execute("CREATE OR REPLACE TEMP TABLE labels AS SELECT * FROM spread")
         if not changed:
@@ -93,17 +91,17 @@ WITH borne AS (
     SELECT number, coalesce(known, min(number) OVER (PARTITION BY target)) AS other FROM elsewhere
 )
 SELECT DISTINCT number, other FROM (SELECT * FROM named UNION ALL SELECT * FROM referred) WHERE number <> other;
-CREATE OR REPLACE TEMP TABLE both AS
+CREATE OR REPLACE TEMP TABLE tied AS
 SELECT number, other FROM ties UNION SELECT other, number FROM ties;
 CREATE OR REPLACE TEMP TABLE labels AS
-SELECT DISTINCT number, number AS label FROM both
+SELECT DISTINCT number, number AS label FROM tied
 """
 
 _SPREAD = """
 CREATE OR REPLACE TEMP TABLE near AS
 SELECT number, min(label) AS label FROM (
     SELECT number, label FROM labels
-    UNION ALL SELECT both.number, labels.label FROM both JOIN labels ON labels.number = both.other
+    UNION ALL SELECT tied.number, labels.label FROM tied JOIN labels ON labels.number = tied.other
 ) GROUP BY number;
 CREATE OR REPLACE TEMP TABLE spread AS
 SELECT near.number, least(near.label, further.label) AS label FROM near JOIN near further ON further.number = near.label

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vesalius.corpus.batch import Ancestors, TextBatch, graph_fillers, text_batch
-from vesalius.corpus.pairs import RelationPairs, text_pairs
+from vesalius.corpus.batch import Ancestors, TextBatch, text_batch
+from vesalius.corpus.pairs import RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
 from vesalius.knowledge.sentences import RelationForm
 from vesalius.eval.encoder import validation_scores
