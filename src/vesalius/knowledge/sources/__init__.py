@@ -24,3 +24,6 @@ BUILT_IN: dict[str, BuiltIn] = {
 
 KINDS: dict[str, Reader] = {}
 """Readers of files and folders by kind, as in ``kind=path``."""
+
+ALLOWING_CYCLES: frozenset[str] = frozenset({"umls"})
+"""Kinds in which ``is_a`` cycles come of joining several vocabularies' codes, and are noted instead of refused."""

@@ -31,7 +31,10 @@ class SourceOptions:
     Attributes:
         spec: the YAML named behind the path (``table=FILE,SPEC``).
         umls: what to take from a Metathesaurus.
+        exclude_licences: patterns of licences that are left out. `knowledge.build` sees to it; a reader whose rows depend on each
+            other (which name is preferred, say) leaves them out itself and still returns their `Origin`.
     """
 
     spec: Path | None = None
     umls: UmlsOptions = field(default_factory=UmlsOptions)
+    exclude_licences: tuple[str, ...] = ()

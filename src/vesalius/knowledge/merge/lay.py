@@ -1,0 +1,148 @@
+"""The tables of the graph, from what was joined; each is written once, in its order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vesalius.knowledge.merge.names import normalised_names
+from vesalius.knowledge.merge.workspace import Workspace
+from vesalius.knowledge.store import COLUMNS, ROW_GROUP_SIZE, SCOPES
+from vesalius.tables import literal
+
+_SCOPE_PLACE = "list_position([" + ", ".join(f"'{scope}'" for scope in SCOPES) + "], {})"
+
+DRAWN = {"name": "concepts", "synonym": "synonyms", "definition": "definitions", "relation": "relations"}
+"""Kind of ``draws`` → table."""
+
+
+def lay_tables(workspace: Workspace, folder: Path) -> None:
+    """Writes every table of `knowledge.store` to `folder`.
+
+    Of a synonym, an xref or a relation that several sources state, the first source's row is kept; of a synonym stated twice by
+    one source the stronger scope. Definitions stay with every source. What a concept that was replaced is called is a
+    related synonym of what replaced it; its definitions are left out. A relation of "is a or part of" yields to one that
+    says which.
+    """
+    workspace.run("CREATE VIEW ids AS SELECT number, concept_id FROM numbered")
+    _lay(workspace, folder, "concepts", "SELECT number, concept_id, name, source FROM numbered ORDER BY number", is_numbered=True)
+    workspace.advance("concepts")
+    _synonyms(workspace, folder)
+    workspace.advance("synonyms")
+    _definitions(workspace, folder)
+    workspace.advance("definitions")
+    _xrefs(workspace, folder)
+    workspace.advance("xrefs")
+    _relations(workspace, folder)
+    workspace.advance("relations")
+    _names(workspace, folder)
+    workspace.advance("names")
+    _lay(workspace, folder, "conflicts", "SELECT * FROM conflicts ORDER BY ALL", is_numbered=True)
+    _lay(
+        workspace, folder, "rejects",
+        "SELECT reason, content, source, file, line FROM staged_rejects UNION ALL SELECT * FROM refused ORDER BY ALL",
+        is_numbered=True,
+    )  # fmt: skip
+    _draws(workspace, folder)
+
+
+def _synonyms(workspace: Workspace, folder: Path) -> None:
+    place = _SCOPE_PLACE.format("scope")
+    workspace.run(
+        "CREATE TABLE said AS "
+        f"SELECT number, text, CASE WHEN is_replaced THEN 'related' ELSE scope END AS scope, source, "
+        f"(key << 2) + {place} - 1 AS key FROM staged_synonyms JOIN became USING (concept_id) UNION ALL "
+        "SELECT became.number, live.name, 'exact', live.source, live.key << 2 FROM live JOIN became USING (concept_id) UNION ALL "
+        "SELECT became.number, staged_concepts.name, 'related', staged_concepts.source, (staged_concepts.key << 2) + 3 "
+        "FROM staged_concepts JOIN became USING (concept_id) WHERE is_replaced"
+    )
+    workspace.run(
+        "CREATE TABLE kept AS SELECT number, text, arg_min(scope, key) AS scope, arg_min(source, key) AS source, min(key) AS key "
+        "FROM said GROUP BY number, text; DROP TABLE said; "
+        "CREATE TABLE others AS SELECT kept.* FROM kept JOIN numbered USING (number) WHERE text <> name; DROP TABLE kept"
+    )
+    _lay(
+        workspace, folder, "synonyms",
+        "SELECT concept_id, text, scope, source, others.number AS concept_number FROM others JOIN ids USING (number) "
+        f"JOIN source_order USING (source) ORDER BY place, {place}, others.number, others.key, text",
+    )  # fmt: skip
+
+
+def _definitions(workspace: Workspace, folder: Path) -> None:
+    _lay(
+        workspace, folder, "definitions",
+        'SELECT concept_id, text, "references", source, concept_number FROM ('
+        'SELECT number AS concept_number, text, arg_min("references", key) AS "references", source, min(key) AS key '
+        "FROM staged_definitions JOIN became USING (concept_id) WHERE NOT is_replaced GROUP BY number, text, source) "
+        "JOIN ids ON number = concept_number "
+        "JOIN source_order USING (source) ORDER BY place, concept_number, key, text",
+    )  # fmt: skip
+
+
+def _xrefs(workspace: Workspace, folder: Path) -> None:
+    _lay(
+        workspace, folder, "xrefs",
+        "SELECT concept_id, target, source, concept_number FROM ("
+        "SELECT number AS concept_number, target, arg_min(source, key) AS source, min(key) AS key FROM ("
+        "SELECT number, target, source, key FROM staged_xrefs JOIN became USING (concept_id) UNION ALL "
+        "SELECT became.number, live.concept_id, source, key FROM live JOIN became USING (concept_id) UNION ALL "
+        "SELECT became.number, concept_id, source, key FROM staged_obsolete JOIN became USING (concept_id) WHERE is_replaced"
+        ") GROUP BY number, target) "
+        "JOIN ids ON number = concept_number "
+        "JOIN source_order USING (source) WHERE target <> concept_id ORDER BY place, concept_number, key, target",
+    )  # fmt: skip
+
+
+def _relations(workspace: Workspace, folder: Path) -> None:
+    workspace.run(
+        "CREATE TABLE related AS SELECT subject_number, predicate, object_number, arg_min(place, key) AS place "
+        "FROM joined GROUP BY subject_number, predicate, object_number; DROP TABLE joined"
+    )
+    workspace.run(
+        "DELETE FROM related USING (SELECT subject_number, object_number FROM related WHERE predicate IN ('is_a', 'part_of')) AS said "
+        "WHERE related.predicate = 'is_a_or_part_of' AND related.subject_number = said.subject_number "
+        "AND related.object_number = said.object_number"
+    )
+    _lay(
+        workspace, folder, "relations",
+        "SELECT subjects.concept_id AS subject, predicate, objects.concept_id AS object, source, subject_number, object_number "
+        "FROM related JOIN ids AS subjects ON subjects.number = subject_number "
+        "JOIN ids AS objects ON objects.number = object_number JOIN source_order USING (place) "
+        "ORDER BY related.place, subject_number, predicate, object_number",
+    )  # fmt: skip
+    workspace.run("DROP TABLE related")
+
+
+def _names(workspace: Workspace, folder: Path) -> None:
+    normalised_names(
+        workspace,
+        "named",
+        "SELECT name AS text, number AS bearer, true AS is_preferred FROM numbered UNION ALL "
+        "SELECT text, number, false FROM others WHERE scope = 'exact'",
+    )
+    _lay(
+        workspace, folder, "names",
+        "SELECT normalised, bearer AS concept_number, is_preferred FROM named "
+        "ORDER BY normalised, NOT is_preferred, concept_number",
+        is_numbered=True,
+    )  # fmt: skip
+
+
+def _draws(workspace: Workspace, folder: Path) -> None:
+    parts = []
+    for kind, table in DRAWN.items():
+        scope = "scope" if kind == "synonym" else "NULL::VARCHAR"
+        parts.append(
+            f"SELECT '{kind}' AS kind, source, {scope} AS scope, min(number) AS first, count(*) AS num "
+            f"FROM read_parquet({literal(folder / f'{table}.parquet')}) GROUP BY ALL"
+        )
+    _lay(workspace, folder, "draws", f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY ALL", is_numbered=True)
+
+
+def _lay(workspace: Workspace, folder: Path, table: str, ordered: str, *, is_numbered: bool = False) -> None:
+    """Writes the rows of a query that is in order, numbered unless they are already."""
+    rows = ordered if is_numbered else f"SELECT row_number() OVER () - 1 AS number, * FROM ({ordered})"
+    columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in COLUMNS[table].items())
+    workspace.run(
+        f"COPY (SELECT {columns} FROM ({rows})) TO {literal(folder / f'{table}.parquet')} "
+        f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_SIZE})"
+    )
