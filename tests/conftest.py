@@ -1,6 +1,5 @@
 """What several rooms' tests need."""
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,77 +52,10 @@ def shared_data() -> Path:
 @pytest.fixture
 def store_graph(tmp_path) -> Callable[[Graph], Path]:
     """Writes a graph as a folder of Parquet tables and returns the folder."""
+    from vesalius.knowledge.store import write_graph
 
     def store(graph: Graph, name: str = "graph") -> Path:
-        write_stored(graph, tmp_path / name)
+        write_graph(graph, tmp_path / name)
         return tmp_path / name
 
     return store
-
-
-def write_stored(graph: Graph, folder: Path) -> None:
-    """Writes what `knowledge.store` says a graph folder holds, row by row."""
-    from vesalius.folder import write_manifest
-    from vesalius.knowledge import store
-    from vesalius.knowledge.names import normalise
-    from vesalius.tables import write_table
-
-    folder.mkdir(parents=True)
-    sources = [origin.name for origin in graph.origins]
-    concepts = sorted(graph, key=lambda c: (sources.index(c.source), c.concept_id))
-    number = {concept.concept_id: place for place, concept in enumerate(concepts)}
-    scopes = list(Scope)
-    rows = {
-        "concepts": [(number[c.concept_id], c.concept_id, c.name, c.source) for c in concepts],
-        "synonyms": sorted(
-            ((c.concept_id, s.text, str(s.scope), s.source, number[c.concept_id]) for c in concepts for s in c.synonyms),
-            key=lambda row: (sources.index(row[3]), scopes.index(Scope(row[2])), row[4]),
-        ),
-        "definitions": sorted(
-            (
-                (c.concept_id, d.text, list(d.references), d.source, number[c.concept_id])
-                for c in concepts
-                for d in c.definitions
-            ),
-            key=lambda row: (sources.index(row[3]), row[4]),
-        ),
-        "relations": sorted(
-            (
-                (r.subject, r.predicate, r.object, r.source, number[r.subject], number[r.object])
-                for r in graph.relations
-            ),
-            key=lambda row: (sources.index(row[3]), row[:3]),
-        ),
-        "xrefs": sorted(
-            ((c.concept_id, x.target, x.source, number[c.concept_id]) for c in concepts for x in c.xrefs),
-            key=lambda row: (sources.index(row[2]), row[3]),
-        ),
-        "names": [
-            (text, number[c.concept_id], text == normalise(c.name))
-            for c in concepts
-            for text in dict.fromkeys(normalise(name) for name in c.exact_names())
-        ],
-        "conflicts": [],
-        "rejects": [],
-    }
-    for table in ("synonyms", "definitions", "relations", "xrefs"):
-        rows[table] = [(place, *row) for place, row in enumerate(rows[table])]
-    rows["draws"] = _draws(rows)
-    for table, columns in store.COLUMNS.items():
-        write_table(folder / f"{table}.parquet", rows[table], schema=columns)
-    write_manifest(folder, kind=store.KIND, schema=store.SCHEMA, origins=graph.origins)
-
-
-def _draws(rows: dict[str, list[tuple]]) -> list[tuple]:
-    keys = {
-        "name": ("concepts", lambda row: (row[3], None)),
-        "synonym": ("synonyms", lambda row: (row[4], row[3])),
-        "definition": ("definitions", lambda row: (row[4], None)),
-        "relation": ("relations", lambda row: (row[4], None)),
-    }
-    found = []
-    for kind, (table, key) in keys.items():
-        for (source, scope), group in itertools.groupby(rows[table], key=key):
-            listed = list(group)
-            found.append((kind, source, scope, listed[0][0], len(listed)))
-    return found
