@@ -8,6 +8,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from vesalius.cli.knowledge_export import export
+
 
 def build(sources: tyro.conf.Positional[tuple[str, ...]], /, *, out: Path) -> None:
     """Build a knowledge graph from sources.
@@ -57,4 +59,4 @@ def show(graph: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], /) 
             console.print(f"  {read[relation.subject].name} {relation.predicate.words} this", markup=False)
 
 
-COMMANDS = {"build": build, "show": show}
+COMMANDS = {"build": build, "show": show, "export": export}

@@ -54,6 +54,13 @@ def sentence(template: str, *, subject: str, object: str) -> str:  # noqa: A002 
     return _capital("".join(names.get(part, part) for part in _HOLES.split(template)))
 
 
+def sentence_parts(template: str) -> tuple[str, str, str, str, str]:
+    """Returns what a template is made of: text, hole, text, hole, text; a hole is ``subject``, ``object`` or empty."""
+    parts = [part.strip("{}") if place % 2 else part for place, part in enumerate(_HOLES.split(template))]
+    before, one, between, other, after = [*parts, "", ""][:5]
+    return before, one, between, other, after
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 

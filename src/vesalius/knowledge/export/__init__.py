@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from vesalius.errors import SettingError
 from vesalius.knowledge.export.kgx import export_kgx
 from vesalius.knowledge.export.sat import export_sat
 from vesalius.knowledge.export.sentence_pairs import export_sentence_pairs
 
-FORMATS: dict[str, Callable[[Path, Path], Mapping[str, int]]] = {
-    "kgx": export_kgx,
-    "sat": export_sat,
-    "sentence-pairs": export_sentence_pairs,
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Writes a graph folder in one format."""
+
+    def __call__(self, graph: Path, out: Path, *, advance: Callable[[str], None]) -> Mapping[str, int]:
+        """Writes `graph` to the folder `out`, and returns file → number of rows."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A format that graphs are exported in.
+
+    Attributes:
+        write: what writes it.
+        num_files: data files it has, for a progress bar.
+    """
+
+    write: Exporter
+    num_files: int
+
+
+FORMATS: dict[str, Format] = {
+    "kgx": Format(write=export_kgx, num_files=2),
+    "sat": Format(write=export_sat, num_files=4),
+    "sentence-pairs": Format(write=export_sentence_pairs, num_files=1),
 }
-"""Format → what writes a graph folder in it, and returns file → number of rows."""
+"""Formats by the name the command line knows them by."""
 
 
-def export_graph(graph: Path, out: Path, *, format: str) -> Mapping[str, int]:  # noqa: A002  the word of the house
-    """Writes a graph folder in another format, whole or not at all, and returns file → number of rows.
+def format_named(name: str) -> Format:
+    """Returns the format called `name`.
 
     Raises:
-        SettingError: the format is unknown, or `out` holds something that is no export.
-        FolderError: `graph` holds no graph, or a damaged one.
+        SettingError: there is none.
     """
-    if format not in FORMATS:
-        raise SettingError(f"unknown format {format!r}", remedy=f"known are: {', '.join(FORMATS)}")
-    return FORMATS[format](graph, out)
+    if name not in FORMATS:
+        raise SettingError(f"unknown format {name!r}", remedy=f"known are: {', '.join(FORMATS)}")
+    return FORMATS[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ class Export:
     Attributes:
         folder: where its files go.
         origins: the graph's sources.
+        connection: the database.
+        graph: the graph folder.
+        advance: told the name of each file once it is written.
         num_rows: file → number of rows, for the manifest and the terminal.
         left_out: what the format cannot carry → how many rows of it.
     """
@@ -37,6 +40,7 @@ class Export:
     origins: Sequence[Origin]
     connection: duckdb.DuckDBPyConnection
     graph: Path
+    advance: Callable[[str], None]
     num_rows: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
 
@@ -56,7 +60,12 @@ class Export:
     def copy(self, sql: str, file: str, options: str) -> None:
         """Writes what `sql` selects to a file of the export and notes how many rows it has."""
         ((num,),) = self.run(f"COPY ({sql}) TO {literal(self.folder / file)} ({options})").fetchall()
+        self.wrote(file, num)
+
+    def wrote(self, file: str, num: int) -> None:
+        """Notes that a file with `num` rows or entries is written."""
         self.num_rows[file] = num
+        self.advance(file)
 
     def rows(self, sql: str, values: Any = None, *, chunk: int = 10_000) -> Iterator[tuple[Any, ...]]:
         """Yields what `sql` selects, without holding it; several may run at once."""
@@ -76,7 +85,13 @@ class Export:
 
 
 @contextlib.contextmanager
-def exporting(graph: Path, out: Path, *, format: str) -> Iterator[Export]:  # noqa: A002  the word of the house
+def exporting(
+    graph: Path,
+    out: Path,
+    *,
+    format: str,  # noqa: A002  the word of the house
+    advance: Callable[[str], None],
+) -> Iterator[Export]:
     """Yields what an export is written with; at the end its folder takes the place of `out`, on an error nothing is left.
 
     Memory is bounded by `MEMORY_LIMIT`: what is more, the database keeps in a temporary folder beside `out`.
@@ -96,7 +111,7 @@ def exporting(graph: Path, out: Path, *, format: str) -> Iterator[Export]:  # no
         scratch.mkdir()
         config = {"memory_limit": MEMORY_LIMIT, "threads": 2, "temp_directory": str(scratch)}
         with duckdb.connect(str(scratch / "rows.duckdb"), config=config) as connection:
-            export = Export(folder=folder, origins=origins, connection=connection, graph=graph)
+            export = Export(folder=folder, origins=origins, connection=connection, graph=graph, advance=advance)
             yield export
         shutil.rmtree(scratch)
         write_text(folder / LICENCES, licences(origins, format=format))

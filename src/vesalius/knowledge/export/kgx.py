@@ -7,7 +7,7 @@ value of a list a ``/``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vesalius.knowledge.export.biolink import CATEGORIES, CURATED, FALLBACK_CATEGORY, FALLBACK_PREDICATE, PREDICATES
@@ -17,18 +17,23 @@ _TSV = "FORMAT csv, DELIMITER '\t', QUOTE '', ESCAPE '', HEADER true, NULLSTR ''
 _SCOPES = ("exact", "narrow", "broad", "related")
 
 
-def export_kgx(graph: Path, out: Path) -> Mapping[str, int]:
+def export_kgx(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Mapping[str, int]:
     """Writes ``nodes.tsv`` and ``edges.tsv``, and returns file → number of rows.
 
     A node has its first definition as description, all synonyms, and those of each scope once more under their own heading. An edge has
     its provenance: ``primary_knowledge_source`` (infores:SOURCE), ``knowledge_level``, ``agent_type``; the predicate of the
     graph stands in ``original_predicate``, whatever Biolink calls it.
 
+    Args:
+        graph: a graph folder.
+        out: the folder to write; an earlier export there is replaced.
+        advance: told the name of each file once it is written.
+
     Raises:
         FolderError: `graph` holds no graph, or a damaged one.
         SettingError: `out` holds something that is no export.
     """
-    with exporting(graph, out, format="kgx") as export:
+    with exporting(graph, out, format="kgx", advance=advance) as export:
         export.run(f"CREATE TEMP TABLE categories AS SELECT * FROM (VALUES {values_of(CATEGORIES)}) v(prefix, category)")
         export.run(f"CREATE TEMP TABLE biolink AS SELECT * FROM (VALUES {values_of(PREDICATES)}) v(predicate, biolink)")
         export.copy(_nodes(), "nodes.tsv", _TSV)
