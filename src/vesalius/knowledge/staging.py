@@ -117,7 +117,9 @@ class Staging:
             InputError: not `keep_going`.
         """
         if not self.keep_going:
-            raise InputError(reason, where=self.where(line), remedy="mend the row, or give --keep-going to leave it out")
+            raise InputError(
+                reason, where=self.where(line), remedy="mend the row, or give --keep-going to leave it out"
+            )
         content = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
         self._write("rejects", {"reason": printable(reason), "content": printable(content)}, line)
 
@@ -194,4 +196,6 @@ def _to_parquet(collected: Path, path: Path, schema: dict[str, str]) -> None:
     )
     values = {"file": str(collected), "schema": schema} if collected.exists() else {}
     with writing(path) as temporary, duckdb.connect() as connection:
-        connection.execute(f"COPY ({rows}) TO '{str(temporary).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)", values)
+        connection.execute(
+            f"COPY ({rows}) TO '{str(temporary).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)", values
+        )

@@ -103,7 +103,9 @@ class StoredGraph:
         """Returns the Parquet file of a table."""
         return self.folder / f"{table}.parquet"
 
-    def rows(self, table: str, *, columns: Sequence[str] | None = None, chunk: int = 10_000) -> Iterator[tuple[Any, ...]]:
+    def rows(
+        self, table: str, *, columns: Sequence[str] | None = None, chunk: int = 10_000
+    ) -> Iterator[tuple[Any, ...]]:
         """Yields the rows of a table in their order, without holding them.
 
         Args:
@@ -213,7 +215,11 @@ class StoredGraph:
         ]
 
     def _texts_of(self, numbers: Sequence[int]) -> dict[str, dict[int, list[tuple[Any, ...]]]]:
-        columns = {"synonyms": "text, scope, source", "definitions": 'text, source, "references"', "xrefs": "target, source"}
+        columns = {
+            "synonyms": "text, scope, source",
+            "definitions": 'text, source, "references"',
+            "xrefs": "target, source",
+        }
         found: dict[str, dict[int, list[tuple[Any, ...]]]] = {table: {} for table in columns}
         for table, listed in columns.items():
             if numbers:
