@@ -18,6 +18,17 @@ RelationForm = Literal["published", "sentence"]
 End = Literal["subject", "object"]
 """The end of a relation that a text leaves open."""
 
+ARTICLE = "the "
+"""What a name may begin with that templates write themselves."""
+
+_PLACES = frozenset({
+    "above", "along", "anterior", "anterolateral", "anteromedial", "at", "behind", "below", "beneath", "beside", "between",
+    "caudal", "close", "cranial", "deep", "distal", "dorsal", "in", "inferior", "inferolateral", "inferomedial", "lateral",
+    "medial", "near", "on", "over", "posterior", "posterolateral", "posteromedial", "proximal", "rostral", "superficial",
+    "superior", "superolateral", "superomedial", "under", "ventral", "within",
+})  # fmt: skip
+"""First words of predicates that say a place and no verb."""
+
 _HOLES = re.compile(r"(\{subject\}|\{object\})")
 
 
@@ -42,15 +53,22 @@ def sentences(predicate: str, *, asked: End) -> tuple[str, ...]:
     written = _SUBJECT_SENTENCES if asked == "subject" else _OBJECT_SENTENCES
     if predicate in written:
         return written[predicate]
-    says = words(predicate)
+    says = _clause(predicate)
     if asked == "subject":
-        return (f"It {says} {{object}}.", f"What {says} {{object}}.", f"{{subject}} {says} {{object}}.")
-    return (f"{{subject}} {says} it.", f"What {{subject}} {says}.")
+        return (f"It {says} {{object}}.", f"A structure that {says} {{object}}.", f"{{subject}} {says} {{object}}.")
+    return (f"{{subject}} {says} it.", f"A structure that {{subject}} {says}.")
+
+
+def _clause(predicate: str) -> str:
+    """Returns the words of a predicate with a verb: ``situated_behind`` and ``inferior_to`` get their "is"."""
+    says = words(predicate)
+    first = says.split()[0]
+    return f"is {says}" if first in _PLACES or first.endswith("ed") else says
 
 
 def sentence(template: str, *, subject: str, object: str) -> str:  # noqa: A002  the word of the house
-    """Returns `template` with names put in, its first letter a capital; names stand as they are given, braces and all."""
-    names = {"{subject}": subject, "{object}": object}
+    """Returns `template` with names put in, its first letter a capital; an article that a name brings along is dropped."""
+    names = {"{subject}": subject.removeprefix(ARTICLE), "{object}": object.removeprefix(ARTICLE)}
     return _capital("".join(names.get(part, part) for part in _HOLES.split(template)))
 
 

@@ -60,7 +60,7 @@ def export_sat(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Map
     with exporting(graph, out, format="sat", advance=advance) as export:
         _assign_sources(export)
         respelt = {text: _other_case(text) for text in READ_AS_MISSING}
-        export.run(f"CREATE TEMP TABLE respelt AS SELECT * FROM (VALUES {values_of(respelt)}) v(text, other)")
+        export.run(f"CREATE TABLE respelt AS SELECT * FROM (VALUES {values_of(respelt)}) v(text, other)")
         _write_definitions(export)
         _write_relations(export)
         export.wrote(WEBSITE, _write_entries(export, WEBSITE, _website_rows()))
@@ -72,7 +72,7 @@ def export_sat(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Map
 def _assign_sources(export: Export) -> None:
     """Makes the table `assigned` (source, file): ``umls``, ``website`` or ``supplements``."""
     export.run("""
-        CREATE TEMP TABLE assigned AS
+        CREATE TABLE assigned AS
         WITH sources AS (
             SELECT DISTINCT source FROM {draws}
         ), with_synonyms AS (

@@ -9,14 +9,19 @@ where there are several is decided by a hash of the relation.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from vesalius.knowledge.export.exporting import Export, exporting, quoted
-from vesalius.knowledge.sentences import sentence_parts, sentences
+from vesalius.knowledge.sentences import ARTICLE, sentence_parts, sentences
 from vesalius.knowledge.split import make_sides
+from vesalius.tables import literal
 
 PAIRS = "pairs.jsonl"
+
+_CHUNK = 1_000_000
 
 
 def export_sentence_pairs(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Mapping[str, int]:
@@ -35,16 +40,40 @@ def export_sentence_pairs(graph: Path, out: Path, *, advance: Callable[[str], No
     """
     with exporting(graph, out, format="sentence-pairs", advance=advance) as export:
         make_sides(export.connection, graph)
+        export.run(
+            "CREATE TABLE ends AS SELECT c.number, c.concept_id, lower(c.name) AS name, s.side "
+            "FROM {concepts} c JOIN sides s USING (number)"
+        )
         _make_templates(export)
-        export.copy(f"{_texts()} UNION ALL {_published()} UNION ALL {_sentences()}", PAIRS, "FORMAT json")
+        num = 0
+        with (export.folder / PAIRS).open("wb") as file:
+            for table, sql in {"definitions": _texts("definition"), "synonyms": _texts("synonym"), "relations": _said()}.items():
+                num += _append(export, table, sql, file)
+        export.wrote(PAIRS, num)
         export.left_out["inexact synonyms"] = export.count("SELECT 1 FROM {synonyms} WHERE scope <> 'exact'")
     return export.num_rows
+
+
+def _append(export: Export, table: str, sql: str, file: BinaryIO) -> int:
+    """Writes what `sql` makes of a table to `file`, some rows at a time and in their order, and returns the number of lines."""
+    part = export.folder / ".part.jsonl"
+    num_rows = export.count(f"SELECT 1 FROM {{{table}}}")
+    num_lines = 0
+    for first in range(0, num_rows, _CHUNK):
+        rows = f"(SELECT * FROM {{{table}}} WHERE number >= {first} AND number < {first + _CHUNK})"
+        chosen = f"SELECT * EXCLUDE (number, form) FROM ({sql.replace('{rows}', rows)}) ORDER BY number, asked, form"
+        ((num,),) = export.run(f"COPY ({chosen}) TO {literal(part)} (FORMAT json)").fetchall()
+        num_lines += num
+        with part.open("rb") as lines:
+            shutil.copyfileobj(lines, file)
+        part.unlink()
+    return num_lines
 
 
 def _make_templates(export: Export) -> None:
     """Makes the table `templates`: predicate, asked, choice, num, before, one, between, other, after."""
     export.run(
-        "CREATE TEMP TABLE templates (predicate VARCHAR, asked VARCHAR, choice UBIGINT, num UBIGINT, "
+        "CREATE TABLE templates (predicate VARCHAR, asked VARCHAR, choice UBIGINT, num UBIGINT, "
         "before VARCHAR, one VARCHAR, between_ VARCHAR, other VARCHAR, after VARCHAR)"
     )
     predicates = export.run("SELECT DISTINCT predicate FROM {relations} ORDER BY 1").fetchall()
@@ -59,51 +88,56 @@ def _make_templates(export: Export) -> None:
                 )
 
 
-_LINE = "concept_id, source, split, predicate, asked, named"
+_LINE = "concept_id, source, split, predicate, asked, named, number"
 
 
-def _texts() -> str:
-    kinds = {"definition": ("definitions", "true"), "synonym": ("synonyms", "t.scope = 'exact'")}
+def _texts(kind: str) -> str:
+    """Returns SQL for the lines of ``{rows}``, which are definitions or synonyms."""
+    wanted = "t.scope = 'exact'" if kind == "synonym" else "true"
+    return f"""
+        SELECT c.name AS anchor, t.text AS positive, {quoted(kind)} AS kind, c.concept_id, t.source, c.side AS split,
+            NULL::VARCHAR AS predicate, NULL::VARCHAR AS asked, NULL::VARCHAR AS named, t.number, 0 AS form
+        FROM {{rows}} t JOIN ends c ON c.number = t.concept_number WHERE {wanted}
+    """
+
+
+def _said() -> str:
+    """Returns SQL for the lines of ``{rows}``, which are relations."""
+    return f"{_published()} UNION ALL {_sentences()}"
+
+
+def _open_ends() -> str:
+    """Returns SQL for each of ``{rows}`` twice: once with its subject asked for, once its object."""
     return " UNION ALL ".join(
         f"""
-        SELECT lower(c.name) AS anchor, t.text AS positive, {quoted(kind)} AS kind, c.concept_id, t.source, s.side AS split,
-            NULL::VARCHAR AS predicate, NULL::VARCHAR AS asked, NULL::VARCHAR AS named
-        FROM {{{table}}} t JOIN {{concepts}} c ON c.number = t.concept_number JOIN sides s ON s.number = c.number WHERE {wanted}
+        SELECT {quoted(own)} AS asked, r.number, r.source, r.predicate, concat_ws(chr(31), r.subject, r.predicate, r.object) AS key,
+            a.concept_id, n.concept_id AS named, a.name, n.name AS named_name, CASE WHEN a.side = n.side THEN a.side END AS split
+        FROM {{rows}} r JOIN ends a ON a.number = r.{own}_number JOIN ends n ON n.number = r.{other}_number
         """
-        for kind, (table, wanted) in kinds.items()
+        for own, other in (("subject", "object"), ("object", "subject"))
     )
-
-
-def _ends() -> str:
-    """Returns SQL for every relation twice: once with its subject asked for, once its object."""
-    one = """
-        SELECT {asked} AS asked, r.source, r.predicate, r.subject || chr(31) || r.predicate || chr(31) || r.object AS key,
-            a.concept_id, n.concept_id AS named, lower(a.name) AS name, lower(n.name) AS named_name,
-            CASE WHEN sa.side = sn.side THEN sa.side END AS split
-        FROM {{relations}} r
-        JOIN {{concepts}} a ON a.number = r.{own}_number JOIN {{concepts}} n ON n.number = r.{other}_number
-        JOIN sides sa ON sa.number = a.number JOIN sides sn ON sn.number = n.number
-    """
-    subject = one.format(asked="'subject'", own="subject", other="object")
-    return subject + " UNION ALL " + one.format(asked="'object'", own="object", other="subject")
 
 
 def _published() -> str:
     return f"""
         SELECT name AS anchor, CASE asked WHEN 'subject' THEN replace(predicate, '_', ' ') || ' ' || named_name
-            ELSE named_name || ' ' || replace(predicate, '_', ' ') END AS positive, 'relation' AS kind, {_LINE}
-        FROM ({_ends()})
+            ELSE named_name || ' ' || replace(predicate, '_', ' ') END AS positive, 'relation' AS kind, {_LINE}, 0 AS form
+        FROM ({_open_ends()})
     """
 
 
 def _sentences() -> str:
-    subject = "CASE asked WHEN 'subject' THEN name ELSE named_name END"
-    object_ = "CASE asked WHEN 'object' THEN name ELSE named_name END"
-    hole = "CASE {hole} WHEN 'subject' THEN " + subject + " WHEN 'object' THEN " + object_ + " ELSE '' END"
-    text = f"before || {hole.format(hole='one')} || between_ || {hole.format(hole='other')} || after"
+    article = quoted(f"^{ARTICLE}")
+    name, named = (f"regexp_replace({column}, {article}, '')" for column in ("name", "named_name"))
+    subject = f"CASE asked WHEN 'subject' THEN {name} ELSE {named} END"
+    object_ = f"CASE asked WHEN 'object' THEN {name} ELSE {named} END"
+    one, other = (
+        f"CASE {hole} WHEN 'subject' THEN {subject} WHEN 'object' THEN {object_} ELSE '' END" for hole in ("one", "other")
+    )
     return f"""
-        SELECT name AS anchor, upper(text[1]) || text[2:] AS positive, 'relation' AS kind, {_LINE} FROM (
-            SELECT *, {text} AS text FROM ({_ends()}) JOIN templates USING (predicate, asked)
+        SELECT name AS anchor, upper(text[1]) || text[2:] AS positive, 'relation' AS kind, {_LINE}, 1 AS form FROM (
+            SELECT *, before || {one} || between_ || {other} || after AS text
+            FROM ({_open_ends()}) JOIN templates USING (predicate, asked)
             WHERE ('0x' || md5(key)[1:8])::UBIGINT % num = choice
         )
     """
