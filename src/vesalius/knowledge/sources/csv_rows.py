@@ -10,6 +10,7 @@ from vesalius.errors import InputError
 from vesalius.knowledge.sources.text_file import read_lines
 from vesalius.knowledge.staging import Staging
 
+
 def read_csv_rows(
     path: Path, staging: Staging, *, columns: Sequence[str], delimiter: str = ",", quote: str | None = '"'
 ) -> Iterator[tuple[int, dict[str, str]]]:

@@ -36,6 +36,8 @@ def curie_of(iri: str) -> str:
 
     What is no address (a CURIE already) comes back as it is.
     """
+    if not iri.startswith("http"):
+        return iri
     purl = _PURL.fullmatch(iri)
     if purl is not None:
         return f"{purl[1]}:{purl[2]}"

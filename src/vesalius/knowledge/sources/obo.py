@@ -23,6 +23,7 @@ from vesalius.errors import InputError
 from vesalius.folder import Origin
 from vesalius.ids import concept_id as checked_id
 from vesalius.knowledge.concept import Scope
+from vesalius.knowledge.sources.iris import curie_of
 from vesalius.knowledge.sources.obo_text import Clause, Quoted, Stanza, modifiers, plain, quoted, read_stanzas, tokens
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.predicate_names import predicate_name
@@ -98,7 +99,7 @@ def _predicate(typedef: Stanza) -> tuple[list[str], str | None]:
 
 
 def _ids(stanza: Stanza, *tags: str) -> list[str]:
-    return [word for clause in stanza.all(*tags) for word in tokens(clause.value, num=1)]
+    return [curie_of(word) for clause in stanza.all(*tags) for word in tokens(clause.value, num=1)]
 
 
 def _scope_of_type(path: Path, clause: Clause) -> Scope | None:
@@ -118,7 +119,7 @@ _SCOPES = {scope.value.upper(): scope for scope in Scope}
 def _stage_term(stanza: Stanza, staging: Staging, context: _Context) -> None:
     first = stanza.first("id")
     assert first is not None
-    (identifier, *_) = tokens(first.value, num=1) or ("",)
+    identifier = curie_of(next(iter(tokens(first.value, num=1)), ""))
     try:
         checked_id(identifier)
     except InputError as error:
@@ -139,7 +140,7 @@ def _stage_term(stanza: Stanza, staging: Staging, context: _Context) -> None:
 def _stage_clause(clause: Clause, identifier: str, staging: Staging, context: _Context) -> None:
     tag = clause.tag
     if tag in _IDS:
-        words = tokens(clause.value, num=1)
+        words = [curie_of(word) for word in tokens(clause.value, num=1)]
         if not words:
             staging.reject(f"{tag} without an id", line=clause.line, row=_row(clause))
         elif tag == "is_a":
@@ -196,7 +197,7 @@ def _stage_relationship(clause: Clause, identifier: str, staging: Staging, conte
 def _stage_relation(clause: Clause, predicate: str, target: str, identifier: str, staging: Staging) -> None:
     if "{" in clause.value and not _always_holds(modifiers(clause.value)):
         return
-    staging.relation(identifier, predicate, target, line=clause.line)
+    staging.relation(identifier, predicate, curie_of(target), line=clause.line)
 
 
 def _always_holds(found: Mapping[str, str]) -> bool:

@@ -4,56 +4,34 @@
 |---|---|
 | ``sat-definitions`` | CSV with the columns ``cui``, ``name``, ``definition`` |
 | ``sat-relations`` | CSV with the columns ``source``, ``target``, ``edge``: names and words |
-| ``sat-json`` | ``{name: {cleaned_definition, relations: [[edge, target]], synonyms: [text]}}``, definitions and targets as texts or lists |
+| ``sat-json`` | ``{name: {cleaned_definition: text or list, relations: [[edge, target or list]], synonyms: list}}`` |
 
-These formats name things by their text alone. So a concept gets an id made from its name (`name_id`), the same in every file, and the
-target of a relation is a concept of its own even where it is a phrase ("subcutaneous tissue and skin"): only so do the
-relations come back out. Names that differ in case or blanks are one concept, as in the published training, which lower-cases them; the
-spelling of an entry wins over that of a target, and the first of several. Texts are data: ``NA`` is a name.
+These formats name things by their text alone. So a concept gets an id made from its name (`name_id`), the same in every file, and
+the target of a relation is a concept of its own even where it is a phrase ("subcutaneous tissue and skin"): only so do the
+relations come back out. Names that differ in case or blanks are one concept, as in the published training, which lower-cases
+them; the spelling of an entry wins over that of a target, and the first of several. Texts are data: ``NA`` is a name.
 
-Source: arXiv 2312.17183 and its published code, https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py`` (read for the format).
+Source: arXiv 2312.17183 and its published code, https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py`` (read for the
+format).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vesalius.errors import InputError
 from vesalius.folder import Origin
-from vesalius.ids import slug
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.sources.csv_rows import read_csv_rows
 from vesalius.knowledge.sources.json_text import JsonText
+from vesalius.knowledge.sources.name_ids import folded, name_id
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.predicate_names import predicate_name
 from vesalius.knowledge.sources.provenance import origin_of, refuse_spec
 from vesalius.knowledge.staging import Staging
 
-PREFIX = "SAT"
-"""CURIE prefix of a concept that is known by its name alone."""
-
-_MAX_SLUG = 60
 _KEYS = ("cleaned_definition", "relations", "synonyms")
-
-
-def name_id(name: str) -> str:
-    """Returns the id of the concept called `name`: ``left kidney`` is ``SAT:left-kidney``.
-
-    Where the slug says less than the name (other characters than a–z, 0–9 and single blanks, or more than 60 of them), eight digits of
-    the SHA-256 of the name follow. Names that differ in case or in blanks have the same id.
-    """
-    key = _key(name)
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    try:
-        short = slug(key)
-    except InputError:
-        return f"{PREFIX}:{digest[:16]}"
-    if short.replace("-", " ") == key and len(short) <= _MAX_SLUG:
-        return f"{PREFIX}:{short}"
-    return f"{PREFIX}:{short[:_MAX_SLUG].strip('-')}-{digest[:8]}"
 
 
 def read_sat_definitions(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
@@ -76,9 +54,9 @@ def read_sat_definitions(path: Path, staging: Staging, options: SourceOptions) -
         known = names.setdefault(concept, set())
         if not known:
             staging.concept(concept, name, line=line)
-        elif _key(name) not in known:
+        elif folded(name) not in known:
             staging.synonym(concept, name, Scope.EXACT, line=line)
-        known.add(_key(name))
+        known.add(folded(name))
         staging.definition(concept, definition, line=line)
     return (_origin(path, staging),)
 
@@ -174,7 +152,12 @@ def _problem(name: str, entry: Any) -> str | None:
     if not isinstance(relations, list):
         return f"{name!r}: 'relations' is no list"
     for relation in relations:
-        if not (isinstance(relation, list) and len(relation) == 2 and isinstance(relation[0], str) and _is_texts(relation[1])):
+        if not (
+            isinstance(relation, list)
+            and len(relation) == 2
+            and isinstance(relation[0], str)
+            and _is_texts(relation[1])
+        ):
             return f"{name!r}: the relation {relation!r} is not [edge, target] or [edge, [target, …]]"
     return None
 
@@ -185,10 +168,6 @@ def _is_texts(value: Any) -> bool:
 
 def _listed(value: str | list[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else value
-
-
-def _key(name: str) -> str:
-    return " ".join(name.lower().split())
 
 
 def _origin(path: Path, staging: Staging) -> Origin:

@@ -5,6 +5,7 @@ CSV, TSV and JSON lines may be gzipped. Rows are numbered by their line; those o
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,11 +18,19 @@ from vesalius.folder import Origin
 from vesalius.ids import concept_id as checked_id
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.sources.csv_rows import check_columns, read_csv_rows
+from vesalius.knowledge.sources.name_ids import folded, name_id
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.predicate_names import predicate_name
 from vesalius.knowledge.sources.provenance import origin_of
-from vesalius.knowledge.sources.sat import name_id
-from vesalius.knowledge.sources.table_spec import ENDINGS, FORMATS, Cell, ConceptCells, TableSpec, read_table_spec
+from vesalius.knowledge.sources.table_spec import (
+    ENDINGS,
+    FORMATS,
+    Cell,
+    ConceptCells,
+    RelationCells,
+    TableSpec,
+    read_table_spec,
+)
 from vesalius.knowledge.sources.text_file import read_lines
 from vesalius.knowledge.staging import Staging
 
@@ -42,7 +51,9 @@ def read_table(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
             going.
     """
     if options.spec is None:
-        raise SettingError("a table needs a YAML that says what its columns mean", where=path, remedy="write table=FILE,YAML")
+        raise SettingError(
+            "a table needs a YAML that says what its columns mean", where=path, remedy="write table=FILE,YAML"
+        )
     spec = read_table_spec(options.spec)
     if spec.source is not None:
         staging.source = spec.source
@@ -125,36 +136,113 @@ class _TableReader:
         self._names: dict[str, str] = {}
 
     def take(self, line: int, row: Row) -> None:
-        """Stages one row, or refuses it whole."""
+        """Stages what a row says. A row that tells no concept is refused whole, else only what is wrong about it."""
         try:
-            statements = list(self._statements(row))
-        except InputError as error:
-            self._staging.reject(error.what, line=line, row=dict(row))
-            return
-        for method, arguments, named in statements:
-            getattr(self._staging, method)(*arguments, line=line, **named)
+            concept = None if self._spec.concept is None else self._concept(self._spec.concept, row, line)
+            if concept is not None:
+                self._texts(concept, row, line)
+            for relation in self._spec.relations:
+                self._relation(relation, concept, row, line)
+        except _RefusedError as refused:
+            self._staging.reject(str(refused), line=line, row=dict(row))
 
-    def _statements(self, row: Row) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-        spec = self._spec
-        concept = None
-        if spec.concept is not None:
-            concept = yield from self._concept(spec.concept, row)
-        for synonym in spec.synonyms:
+    def _texts(self, concept: str, row: Row, line: int) -> None:
+        for synonym in self._spec.synonyms:
             for text in self._values(synonym.text, row):
-                yield "synonym", (concept, text, _scope(self._value(synonym.scope, row))), {}
-        for definition in spec.definitions:
-            references = self._values(definition.references, row) if definition.references else []
-            text = self._value(definition.text, row)
-            if text:
-                yield "definition", (concept, text), {"references": references}
-        for xref in spec.xrefs:
+                self._staging.synonym(concept, text, _scope(_value(synonym.scope, row)), line=line)
+        for definition in self._spec.definitions:
+            references = self._values(definition.references, row) if definition.references else ()
+            if text := _value(definition.text, row):
+                self._staging.definition(concept, text, references=references, line=line)
+        for xref in self._spec.xrefs:
             for target in self._values(xref.target, row):
-                yield "xref", (concept, _prefixed(target, xref.prefix)), {}
-        for relation in spec.relations:
-            predicates = self._values(relation.predicate, row)
-            subjects = [concept] if relation.subject is None else (yield from self._ends(relation.subject, row))
-            objects = [concept] if relation.object is None else (yield from self._ends(relation.object, row))
-            for subject in subjects:
-                for predicate in predicates:
-                    for target in objects:
-                        yield "relation", (subject, predicate_name(predicate, predicate), target), {}
+                self._staging.xref(concept, _prefixed(target, xref.prefix), line=line)
+
+    def _relation(self, relation: RelationCells, concept: str | None, row: Row, line: int) -> None:
+        predicates = self._values(relation.predicate, row)
+        subjects = [concept] if relation.subject is None else self._ends(relation.subject, row, line)
+        targets = [concept] if relation.object is None else self._ends(relation.object, row, line)
+        for subject, predicate, target in itertools.product(subjects, predicates, targets):
+            assert subject is not None  # the spec has a concept where an end is the row's
+            assert target is not None
+            self._staging.relation(subject, predicate_name(predicate, predicate), target, line=line)
+
+    def _ends(self, cells: ConceptCells, row: Row, line: int) -> list[str]:
+        """Returns the concepts at one end of a relation; several only where they are told by id or by name alone."""
+        if cells.id is not None and cells.name is not None:
+            return [self._concept(cells, row, line)] if _value(cells.id, row) else []
+        if cells.id is not None:
+            return [_prefixed(text, cells.prefix) for text in self._values(cells.id, row)]
+        assert cells.name is not None
+        return [self._named(name_id(text), text, line) for text in self._values(cells.name, row)]
+
+    def _concept(self, cells: ConceptCells, row: Row, line: int) -> str:
+        identifier = _value(cells.id, row) if cells.id is not None else None
+        name = _value(cells.name, row) if cells.name is not None else None
+        if cells.id is not None and not identifier:
+            raise _RefusedError(f"no id in {_named_cell(cells.id)}")
+        if identifier is None and not name:
+            raise _RefusedError(f"no name in {_named_cell(cells.name)}")
+        if identifier is None:
+            assert name is not None
+            return self._named(name_id(name), name, line)
+        identifier = _prefixed(identifier, cells.prefix)
+        try:
+            checked_id(identifier)
+        except InputError as error:
+            raise _RefusedError(error.what) from error
+        return self._named(identifier, name, line) if name else identifier
+
+    def _named(self, identifier: str, name: str, line: int) -> str:
+        known = self._names.get(identifier)
+        if known is None:
+            self._names[identifier] = folded(name)
+            self._staging.concept(identifier, name, line=line)
+        elif known != folded(name):
+            raise _RefusedError(f"{identifier} is called {name!r} here, and {known!r} before")
+        return identifier
+
+    def _values(self, cell: Cell, row: Row) -> list[str]:
+        """Returns the texts of a cell: of a list its items, of a text its parts where the spec has a separator."""
+        value = cell.constant if cell.column is None else row.get(cell.column)
+        if isinstance(value, list):
+            texts = [_as_text(item, cell) for item in value if item is not None]
+        elif value is None:
+            texts = []
+        else:
+            text = _as_text(value, cell)
+            texts = text.split(self._spec.separator) if self._spec.separator and cell.column is not None else [text]
+        return [text for text in map(str.strip, texts) if text]
+
+
+class _RefusedError(Exception):
+    """Why a row cannot be taken."""
+
+
+def _value(cell: Cell, row: Row) -> str:
+    """Returns the one text of a cell, empty where there is none."""
+    value = cell.constant if cell.column is None else row.get(cell.column)
+    return "" if value is None else _as_text(value, cell).strip()
+
+
+def _as_text(value: Any, cell: Cell) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise _RefusedError(f"{_named_cell(cell)} holds {type(value).__name__}, no text")
+
+
+def _named_cell(cell: Cell | None) -> str:
+    return f"column {cell.column!r}" if cell is not None and cell.column is not None else "the constant"
+
+
+def _scope(text: str) -> Scope:
+    try:
+        return Scope(text.lower())
+    except ValueError as error:
+        raise _RefusedError(f"unknown scope {text!r}; known are: {', '.join(Scope)}") from error
+
+
+def _prefixed(text: str, prefix: str | None) -> str:
+    return text if prefix is None or ":" in text else f"{prefix}:{text}"

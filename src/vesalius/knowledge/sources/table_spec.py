@@ -30,7 +30,7 @@ name, so that a label's further names reach it. With `id` and without `name`, ro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -43,7 +43,14 @@ from vesalius.knowledge.sources.text_file import read_whole
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-ENDINGS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+ENDINGS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +142,9 @@ def _cells(thing: object) -> Iterator[Cell]:
     elif isinstance(thing, tuple):
         for item in thing:
             yield from _cells(item)
-    elif hasattr(thing, "__dataclass_fields__"):
-        for name in thing.__dataclass_fields__:
-            yield from _cells(getattr(thing, name))
+    elif is_dataclass(thing):
+        for each in fields(thing):
+            yield from _cells(getattr(thing, each.name))
 
 
 def read_table_spec(path: Path) -> TableSpec:
@@ -151,7 +158,9 @@ def read_table_spec(path: Path) -> TableSpec:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = path if mark is None else f"{path}:{mark.line + 1}"
-        raise InputError(f"no YAML ({getattr(error, 'problem', None) or error})", where=where, remedy="see docs/knowledge-sources.md") from error
+        raise InputError(
+            f"no YAML ({getattr(error, 'problem', None) or error})", where=where, remedy="see docs/knowledge-sources.md"
+        ) from error
     return _Checked(path).spec(content)
 
 
@@ -216,7 +225,9 @@ class _Checked:
         scope = given.get("scope", Scope.RELATED.value)
         if isinstance(scope, str):
             if scope not in set(Scope):
-                raise self.error(f"unknown scope {scope!r}", f"known are: {', '.join(Scope)}; or write {{column: NAME}}")
+                raise self.error(
+                    f"unknown scope {scope!r}", f"known are: {', '.join(Scope)}; or write {{column: NAME}}"
+                )
             scope = {"constant": scope}
         return SynonymCells(text=self.cell(given["text"], "text"), scope=self.cell(scope, "scope"))
 
@@ -236,7 +247,9 @@ class _Checked:
             keys = (end, f"{end}_name")
             cells = {key: given[key] for key in (*keys, "prefix") if key in given}
             ends[end] = self.concept(cells, "relations", keys) if any(key in given for key in keys) else None
-        return RelationCells(subject=ends["subject"], predicate=self.cell(given["predicate"], "predicate"), object=ends["object"])
+        return RelationCells(
+            subject=ends["subject"], predicate=self.cell(given["predicate"], "predicate"), object=ends["object"]
+        )
 
     def xref(self, value: Any) -> XrefCells:
         given = self.mapping(value, "xrefs", ("target", "prefix"), needed=("target",))
@@ -247,7 +260,9 @@ class _Checked:
             return Cell(column=value)
         given = self.mapping(value, key, ("column", "constant"))
         if len(given) != 1:
-            raise self.error(f"{key!r} is neither a column nor a constant", "write a column's name, or {constant: TEXT}")
+            raise self.error(
+                f"{key!r} is neither a column nor a constant", "write a column's name, or {constant: TEXT}"
+            )
         ((kind, text),) = given.items()
         return Cell(**{kind: self.text(text, key)})
 

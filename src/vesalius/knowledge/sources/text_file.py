@@ -8,7 +8,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
@@ -72,9 +72,8 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _opened(path: Path) -> IO[bytes]:
-    packed = _is_gzip(path)
-    return gzip.open(path, "rb") if packed else path.open("rb")
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+    return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
 
 
 def _is_gzip(path: Path) -> bool:
