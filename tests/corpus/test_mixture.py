@@ -1,4 +1,3 @@
-import random
 from collections import Counter
 
 import numpy as np
@@ -132,7 +131,7 @@ def test_parts_come_in_their_shares_and_rows_uniformly(two_sources):
 def test_a_source_that_is_not_there_is_refused_with_those_that_are(two_sources):
     part = MixturePart(sources=("c",), kinds=("definition",))
     table = GraphPairs(two_sources, split_concepts(two_sources))
-    with pytest.raises(SettingError, match="no texts of 'c'.*a, b"):
+    with pytest.raises(SettingError, match=r"no texts of 'c'.*a, b"):
         MixtureSampler(table, parts=[part], batch_size=2)
 
 
