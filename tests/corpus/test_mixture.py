@@ -33,7 +33,9 @@ def two_sources() -> Graph:
                 Synonym(text=f"Nerf {n}", scope=Scope.EXACT, source="ab"[n % 2]),
                 Synonym(text=f"Wide {n}", scope=Scope.BROAD, source="ab"[n % 2]),
             ),
-            definitions=(Definition(text=f"Defined {n}", source="a"), Definition(text=f"Said {n}", source="b"))[: n % 3],
+            definitions=(Definition(text=f"Defined {n}", source="a"), Definition(text=f"Said {n}", source="b"))[
+                : n % 3
+            ],
         )
         for n in range(40)
     ]

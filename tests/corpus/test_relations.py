@@ -86,9 +86,7 @@ def test_a_relation_to_a_held_out_concept_is_never_said(body):
     pairs = RelationPairs(body, concepts=kept)
     assert set(pairs.concepts()) == {ID["right kidney"], ID["urinary system"]}
     assert pairs.num_relations == 1
-    sampler = PairSampler(
-        text_pairs(body, concepts=kept), batch_size=6, relations=pairs, relation_share=0.9, seed=2
-    )
+    sampler = PairSampler(text_pairs(body, concepts=kept), batch_size=6, relations=pairs, relation_share=0.9, seed=2)
     for _ in range(30):
         for pair in sampler.draw():
             assert "left kidney" not in pair.text.lower()

@@ -6,7 +6,9 @@ from vesalius.knowledge.sentences import published_text, sentence, sentence_part
 
 
 def test_a_relation_is_said_in_both_published_templates():
-    assert published_text("located_between", "Flexor Retinaculum", asked="subject") == "located between flexor retinaculum"
+    assert (
+        published_text("located_between", "Flexor Retinaculum", asked="subject") == "located between flexor retinaculum"
+    )
     assert published_text("located_between", "Ulnar canal", asked="object") == "ulnar canal located between"
 
 

@@ -84,9 +84,7 @@ def text_batch(pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: Fill
     )
 
 
-def also_answering(
-    pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: Fillers
-) -> Bool[Tensor, "n n"]:
+def also_answering(pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: Fillers) -> Bool[Tensor, "n n"]:
     """Returns which of `n` names must not be pushed away from an open relation they were not drawn for.
 
     Those are the names of other fillers of the same relation, of the concept the text names, and of that one's ancestors and
@@ -101,9 +99,7 @@ def also_answering(
         named = pair.relation.named
         over = ancestors(named)
         filling = frozenset(fillers(pair.relation, among=concepts))
-        found[row] = torch.tensor(
-            [c in filling or c == named or c in over or named in above[c] for c in concepts]
-        )
+        found[row] = torch.tensor([c in filling or c == named or c in over or named in above[c] for c in concepts])
     return found
 
 

@@ -65,9 +65,7 @@ class Run:
     num_by_side: dict[str, int]
 
 
-def write_pair_index(
-    graph: Path, *, memory_limit: str = "2GB", advance: Callable[[int], None] | None = None
-) -> None:
+def write_pair_index(graph: Path, *, memory_limit: str = "2GB", advance: Callable[[int], None] | None = None) -> None:
     """Writes ``pairs/`` into a graph folder, whole or not at all; an older one there is replaced.
 
     Args:
@@ -111,7 +109,9 @@ class _Writer:
         make_sides(self._connection, self._graph)
         self._sides = self._all("SELECT side FROM sides ORDER BY number", column="side", dtype=SIDE, codes=SPLITS)
         self._sides.tofile(self._folder / "sides.u1")
-        order = self._all(f"SELECT number FROM {self._table('concepts')} ORDER BY concept_id", column="number", dtype=NUMBER)
+        order = self._all(
+            f"SELECT number FROM {self._table('concepts')} ORDER BY concept_id", column="number", dtype=NUMBER
+        )
         order.tofile(self._folder / "order.u4")
         for name, column in (("ids", "concept_id"), ("names", "name")):
             write_texts(self._folder / name, (text for (text,) in self._rows("concepts", column)))
@@ -146,7 +146,9 @@ class _Writer:
             "CREATE TEMP TABLE predicates AS SELECT predicate, row_number() OVER (ORDER BY predicate) - 1 AS code "
             f"FROM (SELECT DISTINCT predicate FROM {self._table('relations')})"
         )
-        predicates = [name for (name,) in self._connection.execute("SELECT predicate FROM predicates ORDER BY code").fetchall()]
+        predicates = [
+            name for (name,) in self._connection.execute("SELECT predicate FROM predicates ORDER BY code").fetchall()
+        ]
         with (self._folder / "relations.bin").open("wb") as file:
             for source, start, num in self._draws("relation"):
                 by_side = np.zeros(len(SPLITS), dtype=np.int64)

@@ -191,7 +191,7 @@ class GraphPairs:
         self._relations: list[Relation] = []
         runs: list[Run] = []
         for source in (origin.name for origin in graph.origins):
-            texts = {
+            texts: dict[PairKind, list[tuple[ConceptId, str]]] = {
                 "definition": [(c.concept_id, d.text) for c in graph for d in c.definitions if d.source == source],
                 "synonym": [
                     (c.concept_id, s.text)

@@ -71,7 +71,9 @@ def make_sides(connection: duckdb.DuckDBPyConnection, graph: Path) -> None:
     connection.execute(_TIES.format(**tables))
     while True:
         connection.execute(_SPREAD)
-        (changed,) = connection.execute("SELECT count(*) FROM spread JOIN labels USING (number) WHERE spread.label < labels.label").fetchall()[0]
+        (changed,) = connection.execute(
+            "SELECT count(*) FROM spread JOIN labels USING (number) WHERE spread.label < labels.label"
+        ).fetchall()[0]
         connection.execute("CREATE OR REPLACE TEMP TABLE labels AS SELECT * FROM spread")
         if not changed:
             break

@@ -74,9 +74,7 @@ class TextData:
             others = {"sources": (), "neighbourhood_size": 1, "relation_share": 0.0, "definition_share": 0.5}
             for name, without_effect in others.items():
                 if getattr(self, name) != without_effect:
-                    raise SettingError(
-                        f"{name} has no effect beside a mixture", remedy=f"set it to {without_effect!r}"
-                    )
+                    raise SettingError(f"{name} has no effect beside a mixture", remedy=f"set it to {without_effect!r}")
 
     @property
     def trained_sources(self) -> tuple[str, ...]:
@@ -150,9 +148,7 @@ class TextStream:
         self._sampler.load_state_dict(state)
 
 
-def neighbourhood_sampler(
-    graph: Graph, concepts: Collection[ConceptId], data: TextData, *, seed: int
-) -> PairSampler:
+def neighbourhood_sampler(graph: Graph, concepts: Collection[ConceptId], data: TextData, *, seed: int) -> PairSampler:
     """Returns the sampler of `concepts` that `data` without a mixture asks for."""
     relations = None
     if data.relation_share:

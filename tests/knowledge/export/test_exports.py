@@ -32,7 +32,10 @@ def nasty(store_graph):
             xrefs=(Xref(target="FMA:1", source=source),) if each == "UBERON:1" else (),
         )
         for each, name, source in zip(
-            ids, ["The Kidney", '"cyst"', "{object}", "Größe", "Größe\u2028"], ["uberon", "mine", "mine", "mine", "mine"], strict=True
+            ids,
+            ["The Kidney", '"cyst"', "{object}", "Größe", "Größe\u2028"],
+            ["uberon", "mine", "mine", "mine", "mine"],
+            strict=True,
         )
     ]
     relations = [

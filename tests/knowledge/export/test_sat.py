@@ -57,7 +57,13 @@ def exported(store_graph, tmp_path):
             concept("UMLS:C02", "Ünder-arm", "umls", synonyms=[("axilla", "exact")]),
             concept("W:1", "ulnar canal", "web", definitions=["One.", "Two."]),
             concept("W:2", "hand", "web"),
-            concept("S:1", "rib 9", "extra", definitions=["First.", "Second."], synonyms=[("ninth rib", "exact"), ("rib", "broad")]),
+            concept(
+                "S:1",
+                "rib 9",
+                "extra",
+                definitions=["First.", "Second."],
+                synonyms=[("ninth rib", "exact"), ("rib", "broad")],
+            ),
             concept("S:2", "alone", "extra"),
         ],
         [
@@ -98,12 +104,16 @@ def published_reader(out):
     with (out / SUPPLEMENTS).open(encoding="ascii") as file:
         supplements = json.load(file)
     pools["sup_def"] = [
-        [key.lower(), entry["cleaned_definition"]] for key, entry in supplements.items() if "cleaned_definition" in entry
+        [key.lower(), entry["cleaned_definition"]]
+        for key, entry in supplements.items()
+        if "cleaned_definition" in entry
     ]
     pools["sup_def"] += [
         [key.lower(), text] for key, entry in supplements.items() if "synonyms" in entry for text in entry["synonyms"]
     ]
-    pools["sup_kg"] = [[key.lower(), r[0], r[1].lower()] for key, entry in supplements.items() for r in entry["relations"]]
+    pools["sup_kg"] = [
+        [key.lower(), r[0], r[1].lower()] for key, entry in supplements.items() for r in entry["relations"]
+    ]
     return pools
 
 
@@ -180,7 +190,10 @@ def test_the_published_sample_survives_export_and_reading_back(shared_data, tmp_
 
 def test_all_four_files_read_back_as_what_they_carry(exported, tmp_path):
     kinds = {"sat-definitions": UMLS_DEFINITIONS, "sat-relations": UMLS_RELATIONS, "sat-json": WEBSITE}
-    build([*(f"{kind}={exported / file}" for kind, file in kinds.items()), f"sat-json={exported / SUPPLEMENTS}"], tmp_path / "g")
+    build(
+        [*(f"{kind}={exported / file}" for kind, file in kinds.items()), f"sat-json={exported / SUPPLEMENTS}"],
+        tmp_path / "g",
+    )
     found = carried(read_graph(tmp_path / "g"))
     assert found["rib 9"] == {
         "definitions": {"First.", "Second."}, "synonyms": {"ninth rib"}, "relations": {("protects", "hand")},

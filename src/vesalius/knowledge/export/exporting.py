@@ -12,7 +12,16 @@ from typing import Any
 import duckdb
 
 from vesalius.errors import FolderError, SettingError
-from vesalius.folder import MANIFEST, Origin, origins_of, read_manifest, sha256_of, write_manifest, write_text, writing_folder
+from vesalius.folder import (
+    MANIFEST,
+    Origin,
+    origins_of,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+    write_text,
+    writing_folder,
+)
 from vesalius.knowledge.store import COLUMNS, KIND, SCHEMA
 from vesalius.tables import literal
 

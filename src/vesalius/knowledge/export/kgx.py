@@ -34,7 +34,9 @@ def export_kgx(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Map
         SettingError: `out` holds something that is no export.
     """
     with exporting(graph, out, format="kgx", advance=advance) as export:
-        export.run(f"CREATE TEMP TABLE categories AS SELECT * FROM (VALUES {values_of(CATEGORIES)}) v(prefix, category)")
+        export.run(
+            f"CREATE TEMP TABLE categories AS SELECT * FROM (VALUES {values_of(CATEGORIES)}) v(prefix, category)"
+        )
         export.run(f"CREATE TEMP TABLE biolink AS SELECT * FROM (VALUES {values_of(PREDICATES)}) v(predicate, biolink)")
         export.copy(_nodes(), "nodes.tsv", _TSV)
         export.copy(_edges(), "edges.tsv", _TSV)

@@ -47,7 +47,11 @@ def export_sentence_pairs(graph: Path, out: Path, *, advance: Callable[[str], No
         _make_templates(export)
         num = 0
         with (export.folder / PAIRS).open("wb") as file:
-            for table, sql in {"definitions": _texts("definition"), "synonyms": _texts("synonym"), "relations": _said()}.items():
+            for table, sql in {
+                "definitions": _texts("definition"),
+                "synonyms": _texts("synonym"),
+                "relations": _said(),
+            }.items():
                 num += _append(export, table, sql, file)
         export.wrote(PAIRS, num)
         export.left_out["inexact synonyms"] = export.count("SELECT 1 FROM {synonyms} WHERE scope <> 'exact'")
@@ -83,9 +87,7 @@ def _make_templates(export: Export) -> None:
             for choice, template in enumerate(listed):
                 parts = sentence_parts(template)
                 marks = ", ".join("?" for _ in range(9))
-                export.run(
-                    f"INSERT INTO templates VALUES ({marks})", [predicate, asked, choice, len(listed), *parts]
-                )
+                export.run(f"INSERT INTO templates VALUES ({marks})", [predicate, asked, choice, len(listed), *parts])
 
 
 _LINE = "concept_id, source, split, predicate, asked, named, number"
@@ -132,7 +134,8 @@ def _sentences() -> str:
     subject = f"CASE asked WHEN 'subject' THEN {name} ELSE {named} END"
     object_ = f"CASE asked WHEN 'object' THEN {name} ELSE {named} END"
     one, other = (
-        f"CASE {hole} WHEN 'subject' THEN {subject} WHEN 'object' THEN {object_} ELSE '' END" for hole in ("one", "other")
+        f"CASE {hole} WHEN 'subject' THEN {subject} WHEN 'object' THEN {object_} ELSE '' END"
+        for hole in ("one", "other")
     )
     return f"""
         SELECT name AS anchor, upper(text[1]) || text[2:] AS positive, 'relation' AS kind, {_LINE}, 1 AS form FROM (
