@@ -77,14 +77,15 @@ A source that a graph lacks is refused: leave its part out in a ``config.yaml``.
 def sat_text() -> TextSettings:
     """Returns stage 1 as SAT-Pretrain runs it: its mixture, its schedule, BioLORD-2023-C with the last three layers open.
 
-    Kept: the mixture (`PUBLISHED_MIXTURE`), 128 independent pairs a step, 100,000 steps, warm-up over 10,000, peak 1e-5, cosine to zero,
-    AdamW without decay or clipping, one learning rate for everything, texts to 256 tokens, logit scale from 1/0.07 within 1 to 100.
+    Kept: the mixture (`PUBLISHED_MIXTURE`), 128 independent pairs a step, 100,000 steps, warm-up over 10,000, peak 1e-5,
+    cosine to zero, AdamW without decay or clipping, one learning rate for everything, texts to 256 tokens, logit scale from
+    1/0.07 within 1 to 100.
 
-    Repaired, because the fault would only cost: tokens are the encoder's own (published: BERT's special tokens for MPNet); positives are
-    found by concept, and ancestors, descendants and other fillers of a relation are masked (published: only identical
-    strings count); targets are weighted to a sum of one; no dropout; a web definition given as a text is read whole; ``NA`` is
-    a name; the last step is run. Held-out concepts are not drawn (published: nothing is held out). Not expressed: a random
-    window of a longer text (published: with probability 0.5); a longer text is cut.
+    Repaired, because the fault could only cost: tokens are the encoder's own (published: BERT's special tokens for MPNet);
+    positives are found by concept, and ancestors, descendants and other fillers of a relation are masked (published: only
+    identical strings count); targets are weighted to a sum of one; no dropout; a web definition given as a text is read
+    whole; ``NA`` is a name; the last step is run. Held-out concepts are not drawn (published: nothing is held out). Not
+    expressed: a random window of a longer text (published: with probability 0.5); a longer text is cut.
 
     Source: arXiv 2312.17183, and the released script and code at https://github.com/zhaoziheng/SAT-Pretrain.
     """

@@ -154,7 +154,7 @@ def test_relations_come_in_their_share(body):
     )
     drawn = [pair.kind for _ in range(500) for pair in sampler.draw()]
     assert abs(drawn.count("relation") - 1000) < 4.5 * np.sqrt(4000 * 0.25 * 0.75)
-    with pytest.raises(SettingError, match="relation_share is 2.0"):
+    with pytest.raises(SettingError, match=r"relation_share is 2\.0"):
         PairSampler({}, batch_size=1, relations=RelationPairs(body, concepts=everything), relation_share=2.0)
 
 

@@ -10,8 +10,8 @@ import tyro
 def export(graph: tyro.conf.Positional[Path], /, *, format: str, out: Path) -> None:
     """Write a graph in a format that others read.
 
-    kgx: nodes.tsv and edges.tsv in the words of the Biolink model. sat: the four files that SAT-Pretrain's trainer reads. sentence-pairs:
-    JSON lines of text pairs for any trainer. Beside the data lie a manifest and the licences of the sources.
+    kgx: nodes.tsv and edges.tsv in the words of the Biolink model. sat: the four files that SAT-Pretrain's trainer reads.
+    sentence-pairs: JSON lines of text pairs for any trainer. Beside the data lie a manifest and the licences of the sources.
 
     Args:
         graph: graph folder.

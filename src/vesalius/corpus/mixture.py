@@ -87,7 +87,7 @@ class MixtureSampler:
             raise SettingError("every share of the mixture rounds to 0", remedy="raise the weights")
         self.shares: list[float] = (pools / pools.sum()).tolist()
         self._batch_size = batch_size
-        self._side = side
+        self._side: Split | None = side
         self._seed = seed
         self._state = MixtureState(step=0)
 
@@ -113,7 +113,8 @@ class MixtureSampler:
 
     def _pair(self, pool: _Pool, rng: np.random.Generator) -> TextPair:
         kind, row = pool.row(int(rng.integers(pool.num_rows)))
-        while self._side is not None and not self._table.is_on(self._side, kind, row):
+        side = self._side
+        while side is not None and not self._table.is_on(side, kind, row):
             kind, row = pool.row(int(rng.integers(pool.num_rows)))
         if kind != "relation":
             return self._table.text_pair(kind, row)

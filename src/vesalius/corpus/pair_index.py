@@ -28,7 +28,7 @@ import numpy as np
 from vesalius.corpus.columns import write_texts
 from vesalius.corpus.pairs import PairKind
 from vesalius.folder import MANIFEST, sha256_of, write_manifest, write_text, writing_folder
-from vesalius.ids import SPLITS
+from vesalius.ids import SPLITS, Split
 from vesalius.knowledge.split import make_sides
 from vesalius.tables import literal
 
@@ -62,7 +62,7 @@ class Run:
     source: str
     first: int
     num: int
-    num_by_side: dict[str, int]
+    num_by_side: dict[Split, int]
 
 
 def write_pair_index(graph: Path, *, memory_limit: str = "2GB", advance: Callable[[int], None] | None = None) -> None:
@@ -196,7 +196,7 @@ class _Writer:
         self._connection.execute("DROP TABLE sorted")
 
     def _add_run(self, kind: PairKind, source: str, first: int, num: int, by_side: np.ndarray) -> None:
-        num_by_side = {side: int(count) for side, count in zip(SPLITS, by_side, strict=True)}
+        num_by_side: dict[Split, int] = {side: int(count) for side, count in zip(SPLITS, by_side, strict=True)}
         self._runs.append(Run(kind=kind, source=source, first=first, num=num, num_by_side=num_by_side))
 
     def _draws(self, kind: PairKind) -> list[tuple[str, int, int]]:

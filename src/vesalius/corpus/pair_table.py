@@ -12,7 +12,17 @@ import numpy as np
 
 from vesalius.corpus.columns import NumberColumn, TextColumn
 from vesalius.corpus.pair_index import (
-    ENTRY, FOLDER, INDEX, KIND, NUMBER, OFFSET, RELATION, SCHEMA, SIDE, Run, graph_fingerprint,
+    ENTRY,
+    FOLDER,
+    INDEX,
+    KIND,
+    NUMBER,
+    OFFSET,
+    RELATION,
+    SCHEMA,
+    SIDE,
+    Run,
+    graph_fingerprint,
 )  # fmt: skip
 from vesalius.corpus.pairs import OpenRelation, PairKind, TextPair, graph_fillers, relation_pair
 from vesalius.errors import FolderError
@@ -212,7 +222,7 @@ class GraphPairs:
 
     def _run(self, kind: PairKind, source: str, *, first: int, ends: list[tuple[ConceptId, ...]]) -> list[Run]:
         sides = [{self._sides[concept] for concept in listed} for listed in ends]
-        num_by_side = {side: sum(found == {side} for found in sides) for side in SPLITS}
+        num_by_side: dict[Split, int] = {side: sum(found == {side} for found in sides) for side in SPLITS}
         run = Run(kind=kind, source=source, first=first, num=len(ends), num_by_side=num_by_side)
         return [run] if ends else []
 

@@ -8,11 +8,11 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from vesalius.knowledge.sentences import End, RelationForm, published_text, sentence, sentences
 from vesalius.ids import ConceptId
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import normalise
+from vesalius.knowledge.sentences import End, RelationForm, published_text, sentence, sentences
 
 PairKind = Literal["definition", "synonym", "relation"]
 
@@ -150,9 +150,9 @@ class RelationPairs:
     def draw(self, concept_id: ConceptId, rng: np.random.Generator) -> TextPair:
         """Returns a pair that `concept_id` answers; the end it stands at is drawn with equal chance where it stands at both."""
         ends = self._open[concept_id]
-        asked = tuple(ends)[rng.integers(len(ends))]
+        asked = tuple(ends)[int(rng.integers(len(ends)))]
         chosen = ends[asked][rng.integers(len(ends[asked]))]
-        form = self._forms[rng.integers(len(self._forms))]
+        form = self._forms[int(rng.integers(len(self._forms)))]
         name = self._graph[concept_id].name
         return relation_pair(
             concept_id, name, chosen, named=self._graph[chosen.named].name, form=form, choice=float(rng.random())

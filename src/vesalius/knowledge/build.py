@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError, SettingError
-from vesalius.folder import Origin, write_manifest, writing_folder
+from vesalius.folder import write_manifest, writing_folder
 from vesalius.ids import slug
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.licences import is_excluded
 from vesalius.knowledge.merge.lay import lay_tables
 from vesalius.knowledge.merge.obsolete import settle_obsolete
 from vesalius.knowledge.merge.relations import join_relations, number_concepts, refuse_dangling_texts
@@ -83,13 +83,16 @@ def parse_source(text: str) -> SourceSpec:
     if not path:
         raise SettingError(f"source {text!r} names no file", remedy=f"write {kind}=PATH")
     stem = Path(path).name.split(".")[0] or kind
-    return SourceSpec(
-        name=slug(stem).replace("-", "_"), kind=kind, path=Path(path), spec=Path(spec) if comma else None
-    )
+    return SourceSpec(name=slug(stem).replace("-", "_"), kind=kind, path=Path(path), spec=Path(spec) if comma else None)
 
 
 def build(
-    sources: Sequence[str], out: Path, *, settings: BuildSettings | None = None, advance: Advance = lambda _: None
+    sources: Sequence[str],
+    out: Path,
+    *,
+    settings: BuildSettings | None = None,
+    advance: Advance = lambda _: None,
+    note: Advance = lambda _: None,
 ) -> dict[str, Any]:
     """Builds one graph of `sources` in the folder `out`, whole or not at all; an older graph there is replaced.
 
@@ -97,7 +100,8 @@ def build(
         sources: built-in names, or ``kind=path[,SPEC]``; the earlier wins the preferred name.
         out: the graph folder.
         settings: how to build it; None takes the defaults.
-        advance: told of each source and each table.
+        advance: told of each source, and of each piece of the merge, once it is done.
+        note: told what is being read, where a source takes long.
 
     Returns:
         The details of the manifest: counts per source, what was merged, what was excluded.
@@ -109,10 +113,13 @@ def build(
     settings = settings or BuildSettings()
     specs = _checked_specs(sources, settings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with writing_folder(out) as folder, tempfile.TemporaryDirectory(prefix=f".{out.name}.merge.", dir=out.parent) as work:
+    with (
+        writing_folder(out) as folder,
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.merge.", dir=out.parent) as work,
+    ):
         staged = []
         for index, spec in enumerate(specs):
-            staged.append(_stage(spec, Path(work) / str(index), settings))
+            staged.append(_stage(spec, Path(work) / str(index), settings, note))
             advance(staged[-1].name)
         _check_staged(staged, settings)
         with Workspace(
@@ -148,11 +155,6 @@ def build_graph(sources: Sequence[str], *, settings: BuildSettings | None = None
         return read_graph(Path(folder) / "graph")
 
 
-def is_excluded(licence: str, patterns: Sequence[str]) -> bool:
-    """Returns whether one of the patterns matches the whole licence, upper and lower case being the same."""
-    return any(fnmatch.fnmatchcase(licence.lower(), pattern.lower()) for pattern in patterns)
-
-
 def _merge(workspace: Workspace, folder: Path) -> None:
     settle_obsolete(workspace)
     workspace.advance("obsolete concepts")
@@ -177,7 +179,7 @@ def _checked_specs(sources: Sequence[str], settings: BuildSettings) -> list[Sour
     return specs
 
 
-def _stage(spec: SourceSpec, folder: Path, settings: BuildSettings) -> Staged:
+def _stage(spec: SourceSpec, folder: Path, settings: BuildSettings, note: Advance) -> Staged:
     folder.mkdir()
     with Staging(folder, spec.name, file=spec.path.name or spec.name, keep_going=settings.keep_going) as staging:
         if spec.kind is None:
@@ -186,8 +188,9 @@ def _stage(spec: SourceSpec, folder: Path, settings: BuildSettings) -> Staged:
             if not spec.path.exists():
                 raise InputError("no such file or folder", where=spec.path, remedy="check the path")
             options = SourceOptions(
-                spec=spec.spec, umls=settings.umls, exclude_licences=settings.exclude_licences
-            )
+                spec=spec.spec, umls=settings.umls, exclude_licences=settings.exclude_licences,
+                memory=settings.memory, threads=settings.threads, note=note,
+            )  # fmt: skip
             origins = KINDS[spec.kind](spec.path, staging, options)
     whole = next((origin for origin in origins if origin.name == staging.source), None)
     excluded = {origin.name for origin in origins if is_excluded(origin.licence, settings.exclude_licences)}

@@ -81,6 +81,7 @@ class StoredGraph:
         self.manifest = manifest
         self.origins: tuple[Origin, ...] = tuple(origins_of(manifest))
         self._connection = duckdb.connect(config={"memory_limit": memory_limit, "threads": 2})
+        self._connection.execute("SET enable_progress_bar = false")
         for table in COLUMNS:
             if not self.path(table).is_file():
                 raise FolderError("missing table", where=self.path(table), remedy="build the folder again")
@@ -117,6 +118,22 @@ class StoredGraph:
         cursor = self._execute(self._connection.cursor(), f"SELECT {listed} FROM {{{table}}}", [])
         while fetched := cursor.fetchmany(chunk):
             yield from fetched
+
+    def count_by(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        """Returns each combination of values of `columns` and the number of its rows, in their order."""
+        listed = ", ".join(f'"{column}"' for column in columns)
+        return self._query(f"SELECT {listed}, count(*) FROM {{{table}}} GROUP BY ALL ORDER BY ALL")
+
+    def num_rows(self, table: str) -> int:
+        """Returns the number of rows of a table."""
+        ((num,),) = self._query(f"SELECT count(*) FROM {{{table}}}")
+        return num
+
+    def find(self, text: str) -> list[Concept]:
+        """Returns the concepts that `text` names: by id, by an id elsewhere or merged away, or by exact name."""
+        if text in self:
+            return [self[ConceptId(text)]]
+        return self.having_xref(text) or self.named(text)
 
     def concepts(self, concept_ids: Sequence[ConceptId]) -> list[Concept]:
         """Returns concepts with all their texts, in the order of the ids.

@@ -29,7 +29,6 @@ from vesalius.predict.embed import encode_texts
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 
-
 ANATOMY = ("uberon",)
 NUM_VALIDATION_CONCEPTS = 2000
 """Of a graph that is not held in memory."""

@@ -70,14 +70,19 @@ class Form:
 
     kind: str
     suffix: str
-    write: Callable[[Content], str | bytes]
+    write: Callable[[Content], str | bytes | dict[str, str]]
     carries: Callable[[Content], Content] = lambda content: content
     spec: str | None = None
 
     def file(self, content: Content, folder: Path) -> tuple[Path, SourceOptions]:
         written = self.write(content)
         path = folder / f"source{self.suffix}"
-        path.write_bytes(written if isinstance(written, bytes) else written.encode())
+        if isinstance(written, dict):
+            path.mkdir(exist_ok=True)
+            for name, text in written.items():
+                (path / name).write_text(text, encoding="utf-8")
+        else:
+            path.write_bytes(written if isinstance(written, bytes) else written.encode())
         if self.spec is None:
             return path, SourceOptions()
         spec = folder / "spec.yaml"
@@ -376,6 +381,50 @@ def write_sat_json(content, *, as_lists=True):
     return json.dumps(entries, indent=1)
 
 
+# UMLS
+
+
+def _rrf_text(text):
+    return text.replace("|", "/").replace("\n", " ").strip()
+
+
+def write_umls(content):
+    """Returns file name → text of a Metathesaurus folder of one vocabulary."""
+    live = [said for said in content.concepts if not said.is_obsolete]
+    names, sources = [], []
+    for said in live:
+        texts = [said.name, *(text for text, scope in said.synonyms if scope == "exact")]
+        for number, text in enumerate(map(_rrf_text, texts)):
+            status = "P|L1|PF|S1|Y" if number == 0 else "S|L2|VO|S2|N"
+            names.append(f"{_cui(said.id)}|ENG|{status}|A{len(names)}||||TEST|PT|NOCODE|{text}|0|N||")
+        sources += [f"{_cui(said.id)}|A1|AT1||TEST|{_rrf_text(text)}|N||" for text, _ in said.definitions]
+    rela = {"is_a": "isa"}
+    relations = [
+        f"{_cui(target)}|A1|CUI|RO|{_cui(subject)}|A2|CUI|{rela.get(predicate, predicate)}|R1||TEST|TEST|||N||"
+        for subject, predicate, target in content.relations
+    ]
+    vocabulary = "C1|C2|TEST2026|TEST|A test|TEST|1||||||0|1|1|||||ENG|UTF-8|Y|Y|TEST|cite|"
+    tables = {
+        "MRSAB": [vocabulary], "MRSTY": [f"{_cui(said.id)}|T023|A1.2.3.1|Body Part|AT1||" for said in live],
+        "MRCONSO": names, "MRDEF": sources, "MRREL": relations,
+    }  # fmt: skip
+    return {f"{table}.RRF": "".join(f"{row}\n" for row in rows) for table, rows in tables.items()}
+
+
+def carried_by_umls(content):
+    carried = _by_name(content, cui=True)
+    concepts = []
+    for said, written in zip(carried.concepts, (said for said in content.concepts if not said.is_obsolete), strict=True):
+        name = _rrf_text(written.name)
+        synonyms = {(_rrf_text(text), scope) for text, scope in said.synonyms} - {(name, "exact"), ("", "exact")}
+        definitions = tuple((text, ()) for described, _ in said.definitions if (text := _rrf_text(described)))
+        concepts.append(replace(said, name=name, synonyms=tuple(synonyms), definitions=definitions))
+    relations = {
+        (min(s, o), p, max(s, o)) if p == "adjacent_to" else (s, p, o) for s, p, o in carried.relations if s != o
+    }
+    return Content(concepts=tuple(concepts), relations=tuple(relations))
+
+
 # Tables
 
 TABLE = ("concept_id", "name", "synonym", "scope", "definition", "references", "xref", "predicate", "object")
@@ -437,6 +486,7 @@ def live_only(content):
 
 
 FORMS: dict[str, Form] = {
+    "umls": Form(kind="umls", suffix="", write=write_umls, carries=carried_by_umls),
     "obo": Form(kind="obo", suffix=".obo", write=write_obo),
     "owl rdf": Form(kind="owl", suffix=".owl", write=write_rdf),
     "owl protégé": Form(kind="owl", suffix=".owl", write=lambda content: write_rdf(content, doctype=PROTEGE, purl="&obo;")),
@@ -483,7 +533,7 @@ SMALL = Content(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Bench:
     """What tests of sources need, in one hand, since test modules cannot import each other."""
 

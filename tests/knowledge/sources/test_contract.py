@@ -18,8 +18,8 @@ def test_every_kind_stages_what_was_written_with_source_and_line(bench, forms, t
         rows, origins = bench.stage(form.kind, path, tmp_path / "staged", options)
         assert rows == form.carries(bench.small).rows()
         assert rows["concepts"]
-        assert [origin.name for origin in origins] == ["test"]
-        assert path.name in origins[0].sha256
+        assert origins[0].name == "test"
+        assert path.is_dir() or path.name in origins[0].sha256
         for table in ("concepts", "relations"):
             assert all(line is not None and line >= 1 for line in bench.lines(tmp_path / "staged", table))
 
@@ -27,8 +27,8 @@ def test_every_kind_stages_what_was_written_with_source_and_line(bench, forms, t
 def test_every_kind_reads_gzip(bench, forms, tmp_path):
     for form in forms:
         path, options = form.file(bench.small, tmp_path)
-        if path.suffix == ".parquet":
-            continue  # compressed within
+        if path.suffix == ".parquet" or path.is_dir():
+            continue  # compressed within; a folder's files are packed one by one
         packed = tmp_path / f"{path.name}.gz"
         packed.write_bytes(gzip.compress(path.read_bytes()))
         rows, _ = bench.record(form.kind, packed, options)

@@ -31,6 +31,7 @@ def contents(draw, bench):
     names = draw(st.lists(TEXTS, min_size=1, max_size=5, unique_by=folded))
     ids = draw(st.lists(IDS, min_size=len(names), max_size=len(names), unique=True))
     gone = draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names)))
+    gone[0] = False
     live = [each for each, is_obsolete in zip(ids, gone, strict=True) if not is_obsolete]
     concepts = []
     for identifier, name, is_obsolete in zip(ids, names, gone, strict=True):
@@ -44,16 +45,16 @@ def contents(draw, bench):
                 definitions=() if is_obsolete else tuple(draw(st.lists(described, max_size=1))),
                 xrefs=() if is_obsolete else tuple(draw(st.lists(st.sampled_from(["FMA:7203", "MESH:D007668"]), max_size=2))),
                 is_obsolete=is_obsolete,
-                replaced_by=tuple(draw(st.lists(st.sampled_from(live), max_size=1))) if is_obsolete and live else (),
+                replaced_by=tuple(draw(st.lists(st.sampled_from(live), max_size=1))) if is_obsolete else (),
             )
         )
-    ends = st.sampled_from(live) if live else st.nothing()
-    relations = draw(st.lists(st.tuples(ends, PREDICATES, ends), max_size=4)) if live else []
+    ends = st.sampled_from(live)
+    relations = draw(st.lists(st.tuples(ends, PREDICATES, ends), max_size=4))
     return bench.content(concepts=tuple(concepts), relations=tuple(relations))
 
 
 FORMS = (
-    "obo", "owl rdf", "owl protégé", "owl functional", "obograph", "sat-definitions", "sat-relations", "sat-json lists",
+    "umls", "obo", "owl rdf", "owl protégé", "owl functional", "obograph", "sat-definitions", "sat-relations", "sat-json lists",
     "sat-json texts", "table csv", "table tsv", "table jsonl", "table parquet",
 )  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_every_form_is_tried(bench):
     assert set(FORMS) == set(bench.forms)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", sorted(set(FORMS) - {"umls"}))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_random_graph_written_is_read_back(bench, name, data):
@@ -71,4 +72,15 @@ def test_a_random_graph_written_is_read_back(bench, name, data):
     with tempfile.TemporaryDirectory() as folder:
         path, options = form.file(content, Path(folder))
         rows, _ = bench.record(form.kind, path, options)
+    assert rows == form.carries(content).rows()
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_a_random_graph_written_as_metathesaurus_is_read_back(bench, data):
+    content = data.draw(contents(bench))
+    form = bench.forms["umls"]
+    with tempfile.TemporaryDirectory() as folder:
+        path, options = form.file(content, Path(folder))
+        rows, _ = bench.stage(form.kind, path, Path(folder) / "staged", options)
     assert rows == form.carries(content).rows()

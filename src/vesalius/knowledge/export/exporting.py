@@ -137,8 +137,7 @@ def licences(origins: Sequence[Origin], *, format: str) -> str:  # noqa: A002  t
         "# Licences", "",
         f"This export (format `{format}`) holds content of these sources. Whether it may be passed on is for you to judge.", "",
     ]  # fmt: skip
-    for origin in origins:
-        lines.append(f"- **{origin.name}**, {origin.version}: {origin.licence}. {origin.attribution}")
+    lines += [f"- **{each.name}**, {each.version}: {each.licence}. {each.attribution}" for each in origins]
     return "\n".join(lines) + "\n"
 
 

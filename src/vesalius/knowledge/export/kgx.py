@@ -1,8 +1,8 @@
 """KGX: nodes and edges as tab-separated values, in the words of the Biolink model.
 
-Source: KGX format (https://biolink.github.io/kgx/kgx_format.html): one node or edge a line, values of a list joined by ``|``; its own reader
-splits lines at tabs alone and knows no quoting, so that a tab or line break inside a text becomes a blank and a ``|`` inside a
-value of a list a ``/``.
+Source: KGX format (https://biolink.github.io/kgx/kgx_format.html): one node or edge a line, values of a list joined by ``|``; its
+own reader splits lines at tabs alone and knows no quoting, so that a tab or line break inside a text becomes a blank and a
+``|`` inside a value of a list a ``/``.
 """
 
 from __future__ import annotations

@@ -2,21 +2,21 @@
 
 | file | holds | its rules |
 |---|---|---|
-| `umls_def.csv` | cui, name, definition | by place, a heading first; equal rows count once; a name that reads as missing drops the row |
-| `umls_kg.csv` | source, target, edge | by place; equal rows count once; a name that reads as missing stops the start-up |
-| `website_knowledge_lab2def_gpt.json` | name → `cleaned_definition`, `relations` | a list of texts (a bare text is read letter by letter); both keys must be there |
-| `supplementary_lab2def_gpt.json` | name → `cleaned_definition`, `relations`, `synonyms` | one text; `relations` must be there, the others need not |
+| `umls_def.csv` | cui, name, definition | a heading, then by place; equal rows count once; a name read as missing drops its row |
+| `umls_kg.csv` | source, target, edge | likewise; a name read as missing stops the start-up |
+| web JSON | name → `cleaned_definition`, `relations` | a list of texts (a bare text is read letter by letter); both keys |
+| supplement JSON | name → `cleaned_definition`, `relations`, `synonyms` | one text; `relations` must be there, the others need not |
 
-A relation is ``[edge, target]`` with the target a text. All four files are always written: the trainer opens each of them. The JSON is
-ASCII with escapes, because the trainer opens it in whatever encoding its machine has.
+A relation is ``[edge, target]`` with the target a text. All four files are always written: the trainer opens each of them. The
+JSON is ASCII with escapes, because the trainer opens it in whatever encoding its machine has.
 
-pandas takes words such as ``NA``, ``nan`` or ``null`` for missing values, quoted or not. The trainer lower-cases names, so that such a word is
-written in another case, one that pandas keeps (``na``, ``Nan``, ``Null``): what is trained on stays the same.
+pandas takes words such as ``NA``, ``nan`` or ``null`` for missing values, quoted or not. The trainer lower-cases names, so that
+such a word is written in another case, one that pandas keeps (``na``, ``Nan``, ``Null``): what is trained on stays the same.
 
-Which file a source goes to: the CSVs take what comes from the UMLS (a source called ``umls…``, as the files above are when they are read back);
-the web file takes the other sources that have no exact synonyms; the supplements take the rest, and where a concept has several definitions
-there, the further ones go to the web file, since a supplement holds one. What no file carries (ids beside the CUI, inexact synonyms, synonyms of the UMLS,
-xrefs) is counted in the manifest.
+Which file a source goes to: the CSVs take what comes from the UMLS (a source called ``umls…``, as the files above are when they
+are read back); the web file takes the other sources that have no exact synonyms; the supplements take the rest, and where a
+concept has several definitions there, the further ones go to the web file, since a supplement holds one. What no file carries (ids
+beside the CUI, inexact synonyms, synonyms of the UMLS, xrefs) is counted in the manifest.
 
 Source: arXiv 2312.17183 and https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py``, class ``Uni_Mod_Dataset``, read for its behaviour.
 """

@@ -1,10 +1,10 @@
 """Pairs of texts as JSON lines, for any trainer that reads (anchor, positive).
 
-Each line: ``anchor`` (a preferred name), ``positive`` (what belongs to it), ``kind`` (definition, synonym, relation), ``concept_id``, ``source``,
-``split`` (side of the concept; of a relation the side of both its ends, null where they differ: no trainer may use it),
-and of relations ``predicate``, ``asked`` and ``named`` (id of the end that the text names: other concepts may fill the open one, and they are no
-negatives). A relation gives four lines: either end asked for, in the published template and in a sentence; which sentence
-where there are several is decided by a hash of the relation.
+Each line: ``anchor`` (a preferred name), ``positive`` (what belongs to it), ``kind`` (definition, synonym, relation),
+``concept_id``, ``source``, ``split`` (side of the concept; of a relation the side of both its ends, null where they differ: no
+trainer may use it), and of relations ``predicate``, ``asked`` and ``named`` (id of the end that the text names: other concepts may
+fill the open one, and they are no negatives). A relation gives four lines: either end asked for, in the published template and in
+a sentence; which sentence where there are several is decided by a hash of the relation.
 """
 
 from __future__ import annotations

@@ -24,7 +24,13 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
     says which.
     """
     workspace.run("CREATE VIEW ids AS SELECT number, concept_id FROM numbered")
-    _lay(workspace, folder, "concepts", "SELECT number, concept_id, name, source FROM numbered ORDER BY number", is_numbered=True)
+    _lay(
+        workspace,
+        folder,
+        "concepts",
+        "SELECT number, concept_id, name, source FROM numbered ORDER BY number",
+        is_numbered=True,
+    )
     workspace.advance("concepts")
     _synonyms(workspace, folder)
     workspace.advance("synonyms")
@@ -43,53 +49,61 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
         is_numbered=True,
     )  # fmt: skip
     _draws(workspace, folder)
+    for table in ("conflicts", "rejects"):
+        workspace.counts[table] = workspace.number(
+            f"SELECT count(*) FROM read_parquet({literal(folder / f'{table}.parquet')})"
+        )
 
 
 def _synonyms(workspace: Workspace, folder: Path) -> None:
     place = _SCOPE_PLACE.format("scope")
     workspace.run(
         "CREATE TABLE said AS "
-        f"SELECT number, text, CASE WHEN is_replaced THEN 'related' ELSE scope END AS scope, source, "
-        f"(key << 2) + {place} - 1 AS key FROM staged_synonyms JOIN became USING (concept_id) UNION ALL "
-        "SELECT became.number, live.name, 'exact', live.source, live.key << 2 FROM live JOIN became USING (concept_id) UNION ALL "
-        "SELECT became.number, staged_concepts.name, 'related', staged_concepts.source, (staged_concepts.key << 2) + 3 "
-        "FROM staged_concepts JOIN became USING (concept_id) WHERE is_replaced"
+        "SELECT number, text, CASE WHEN is_replaced THEN 'related' ELSE scope END AS scope, source, "
+        f"(key << 3) + {place} AS key FROM staged_synonyms JOIN became USING (concept_id) UNION ALL "
+        "SELECT number, name, 'exact', source, key << 3 FROM live JOIN became USING (concept_id) UNION ALL "
+        "SELECT number, name, 'related', source, (key << 3) + 5 FROM staged_concepts JOIN became USING (concept_id) "
+        "WHERE is_replaced"
     )
     workspace.run(
-        "CREATE TABLE kept AS SELECT number, text, arg_min(scope, key) AS scope, arg_min(source, key) AS source, min(key) AS key "
-        "FROM said GROUP BY number, text; DROP TABLE said; "
-        "CREATE TABLE others AS SELECT kept.* FROM kept JOIN numbered USING (number) WHERE text <> name; DROP TABLE kept"
+        "CREATE TABLE others AS SELECT said.* FROM said "
+        "SEMI JOIN (SELECT min(key) AS key FROM said GROUP BY number, text) USING (key) "
+        "JOIN (SELECT number, name FROM numbered) USING (number) WHERE text <> name; DROP TABLE said"
     )
     _lay(
         workspace, folder, "synonyms",
-        "SELECT concept_id, text, scope, source, others.number AS concept_number FROM others JOIN ids USING (number) "
-        f"JOIN source_order USING (source) ORDER BY place, {place}, others.number, others.key, text",
+        "SELECT concept_id, text, scope, source, number AS concept_number FROM others JOIN ids USING (number) "
+        f"JOIN source_order USING (source) ORDER BY place, {place}, number, key",
     )  # fmt: skip
 
 
 def _definitions(workspace: Workspace, folder: Path) -> None:
+    workspace.run(
+        "CREATE TABLE defining AS SELECT number, text, source, min(key) AS key FROM staged_definitions "
+        "JOIN became USING (concept_id) WHERE NOT is_replaced GROUP BY number, text, source"
+    )
     _lay(
         workspace, folder, "definitions",
-        'SELECT concept_id, text, "references", source, concept_number FROM ('
-        'SELECT number AS concept_number, text, arg_min("references", key) AS "references", source, min(key) AS key '
-        "FROM staged_definitions JOIN became USING (concept_id) WHERE NOT is_replaced GROUP BY number, text, source) "
-        "JOIN ids ON number = concept_number "
-        "JOIN source_order USING (source) ORDER BY place, concept_number, key, text",
+        'SELECT ids.concept_id, defining.text, "references", defining.source, number AS concept_number FROM defining '
+        'JOIN (SELECT key, "references" FROM staged_definitions) USING (key) JOIN ids USING (number) '
+        "JOIN source_order ON source_order.source = defining.source ORDER BY place, number, key",
     )  # fmt: skip
 
 
 def _xrefs(workspace: Workspace, folder: Path) -> None:
+    workspace.run(
+        "CREATE TABLE elsewhere AS "
+        "SELECT number, target, source, (key << 2) AS key FROM staged_xrefs JOIN became USING (concept_id) UNION ALL "
+        "SELECT number, concept_id, source, (key << 2) + 1 FROM live JOIN became USING (concept_id) UNION ALL "
+        "SELECT number, concept_id, source, (key << 2) + 2 FROM staged_obsolete JOIN became USING (concept_id) WHERE is_replaced"
+    )
     _lay(
         workspace, folder, "xrefs",
-        "SELECT concept_id, target, source, concept_number FROM ("
-        "SELECT number AS concept_number, target, arg_min(source, key) AS source, min(key) AS key FROM ("
-        "SELECT number, target, source, key FROM staged_xrefs JOIN became USING (concept_id) UNION ALL "
-        "SELECT became.number, live.concept_id, source, key FROM live JOIN became USING (concept_id) UNION ALL "
-        "SELECT became.number, concept_id, source, key FROM staged_obsolete JOIN became USING (concept_id) WHERE is_replaced"
-        ") GROUP BY number, target) "
-        "JOIN ids ON number = concept_number "
-        "JOIN source_order USING (source) WHERE target <> concept_id ORDER BY place, concept_number, key, target",
+        "SELECT concept_id, target, source, number AS concept_number FROM elsewhere "
+        "SEMI JOIN (SELECT min(key) AS key FROM elsewhere GROUP BY number, target) USING (key) "
+        "JOIN ids USING (number) JOIN source_order USING (source) WHERE target <> concept_id ORDER BY place, number, key",
     )  # fmt: skip
+    workspace.run("DROP TABLE elsewhere")
 
 
 def _relations(workspace: Workspace, folder: Path) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vesalius.folder import Origin
-from vesalius.knowledge.sources import cellxgene
-from vesalius.knowledge.sources.obo import read_obo
-from vesalius.knowledge.sources.obograph import read_obograph
+from vesalius.knowledge.sources import cellxgene, umls
+from vesalius.knowledge.sources.obo import stage_obo
+from vesalius.knowledge.sources.obograph import stage_obograph
 from vesalius.knowledge.sources.options import SourceOptions
-from vesalius.knowledge.sources.owl import read_owl
-from vesalius.knowledge.sources.sat import read_sat_definitions, read_sat_json, read_sat_relations
-from vesalius.knowledge.sources.table import read_table
+from vesalius.knowledge.sources.owl import stage_owl
+from vesalius.knowledge.sources.sat import stage_sat_definitions, stage_sat_json, stage_sat_relations
+from vesalius.knowledge.sources.table import stage_table
 from vesalius.knowledge.staging import Staging
 
 Reader = Callable[[Path, Staging, SourceOptions], tuple[Origin, ...]]
@@ -28,13 +28,14 @@ BUILT_IN: dict[str, BuiltIn] = {
 """Built-in sources by the name the command line knows them by."""
 
 KINDS: dict[str, Reader] = {
-    "obo": read_obo,
-    "owl": read_owl,
-    "obograph": read_obograph,
-    "sat-definitions": read_sat_definitions,
-    "sat-relations": read_sat_relations,
-    "sat-json": read_sat_json,
-    "table": read_table,
+    "umls": umls.stage_umls,
+    "obo": stage_obo,
+    "owl": stage_owl,
+    "obograph": stage_obograph,
+    "sat-definitions": stage_sat_definitions,
+    "sat-relations": stage_sat_relations,
+    "sat-json": stage_sat_json,
+    "table": stage_table,
 }
 """Readers of files and folders by kind, as in ``kind=path``."""
 

@@ -36,7 +36,7 @@ _DEPRECATED_SYNONYMS = {f"{scope}_synonym": scope for scope in Scope}
 _IDS = {"xref", "equivalent_to", "alt_id", "is_a"}
 
 
-def read_obo(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_obo(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages an OBO file, gzipped or not.
 
     Raises:

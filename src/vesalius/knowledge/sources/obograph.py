@@ -28,7 +28,7 @@ from vesalius.knowledge.sources.provenance import origin_of, refuse_spec
 from vesalius.knowledge.staging import Staging
 
 
-def read_obograph(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_obograph(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages an OBO Graph JSON file, gzipped or not.
 
     Raises:

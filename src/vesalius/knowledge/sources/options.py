@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +34,14 @@ class SourceOptions:
         umls: what to take from a Metathesaurus.
         exclude_licences: patterns of licences that are left out. `knowledge.build` sees to it; a reader whose rows depend on each
             other (which name is preferred, say) leaves them out itself and still returns their `Origin`.
+        memory: most memory DuckDB may take while the source is staged.
+        threads: threads of DuckDB.
+        note: told what is being read, where that takes long.
     """
 
     spec: Path | None = None
     umls: UmlsOptions = field(default_factory=UmlsOptions)
     exclude_licences: tuple[str, ...] = ()
+    memory: str = "4GB"
+    threads: int = 2
+    note: Callable[[str], None] = lambda _: None

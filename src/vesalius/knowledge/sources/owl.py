@@ -38,7 +38,7 @@ _AT_LEAST = {"ObjectMinCardinality", "ObjectExactCardinality"}
 _POSITION = re.compile(r"line_col: Pos\(\((\d+), \d+\)\)")
 
 
-def read_owl(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_owl(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages an OWL file, gzipped or not.
 
     Raises:

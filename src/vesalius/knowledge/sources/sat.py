@@ -34,7 +34,7 @@ from vesalius.knowledge.staging import Staging
 _KEYS = ("cleaned_definition", "relations", "synonyms")
 
 
-def read_sat_definitions(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_sat_definitions(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages ``umls_def.csv``: a concept ``UMLS:<cui>`` a CUI, with every definition; a second name of it becomes an exact synonym.
 
     Memory grows with the number of concepts (some hundred bytes each), not of rows.
@@ -61,7 +61,7 @@ def read_sat_definitions(path: Path, staging: Staging, options: SourceOptions) -
     return (_origin(path, staging),)
 
 
-def read_sat_relations(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_sat_relations(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages ``umls_kg.csv``: both ends of a row as concepts, once each, and the relation between them.
 
     Memory grows with the number of names (some hundred bytes each), not of rows.
@@ -82,7 +82,7 @@ def read_sat_relations(path: Path, staging: Staging, options: SourceOptions) -> 
     return (_origin(path, staging),)
 
 
-def read_sat_json(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_sat_json(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages a JSON file of entries, the web's (lists of definitions) or the supplements' (one text).
 
     Synonyms are exact. Keys other than the three of the format, such as ``citations``, are not read.

@@ -39,7 +39,7 @@ _BATCH = 2048
 Row = Mapping[str, Any]
 
 
-def read_table(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
+def stage_table(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
     """Stages a table; its source is called as the YAML says.
 
     A concept that several rows tell with id and name is staged once; another name for the same id is refused. So memory grows with the
