@@ -1,5 +1,6 @@
 """What several rooms' tests need."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,15 @@ def tiny_cases(tiny_sources, tmp_path_factory) -> CaseStore:
     store = tmp_path_factory.mktemp("cases") / "store"
     prepare(tiny_sources, resolver=resolve, settings=PrepareSettings(spacing_mm=(1.0, 1.0, 3.0)), out=store)
     return CaseStore.open(store)
+
+
+@pytest.fixture
+def store_graph(tmp_path) -> Callable[[Graph], Path]:
+    """Writes a graph as a folder of Parquet tables and returns the folder."""
+    from vesalius.knowledge.store import write_graph
+
+    def store(graph: Graph, name: str = "graph") -> Path:
+        write_graph(graph, tmp_path / name)
+        return tmp_path / name
+
+    return store

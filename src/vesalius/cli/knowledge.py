@@ -7,6 +7,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from vesalius.cli.knowledge_export import export
+
 
 def build(
     sources: tyro.conf.Positional[tuple[str, ...]],
@@ -38,6 +40,7 @@ def build(
         threads: threads for merging.
     """
     from vesalius.cli.graphs import print_built
+    from vesalius.corpus.pair_index import write_pair_index
     from vesalius.knowledge.build import NUM_STEPS_OF_MERGE, BuildSettings
     from vesalius.knowledge.build import build as build_folder
     from vesalius.knowledge.sources.options import UmlsOptions
@@ -50,11 +53,13 @@ def build(
             suppressed=umls_suppressed,
         ),
     )  # fmt: skip
-    with progress_bar("Knowledge graph", total=len(sources) + NUM_STEPS_OF_MERGE) as advance:
+    with progress_bar("Knowledge graph", total=len(sources) + NUM_STEPS_OF_MERGE + 1) as advance:
         details = build_folder(
             sources, out, settings=settings,
             advance=lambda done: advance(1, note=done), note=lambda doing: advance(0, note=doing),
         )  # fmt: skip
+        write_pair_index(out, memory_limit=memory)
+        advance(1, note="pairs to draw")
     print_built(Console(), details)
     print(f"graph: {out}")
 
@@ -118,4 +123,4 @@ def diff(before: tyro.conf.Positional[Path], after: tyro.conf.Positional[Path], 
         print_details(Console(), compared.details())
 
 
-COMMANDS = {"build": build, "show": show, "stats": stats, "diff": diff}
+COMMANDS = {"build": build, "show": show, "stats": stats, "diff": diff, "export": export}

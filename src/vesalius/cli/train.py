@@ -22,7 +22,7 @@ def text(
     Args:
         graph: graph folder.
         out: run folder to write; its encoder/ is a sentence-transformers folder.
-        recipe: name of a complete configuration: text.
+        recipe: name of a complete configuration: text, or sat-text (the published mixture and schedule).
         config: config.yaml of an earlier run, instead of a recipe.
         init: encoder to start from: minilm, a sentence-transformers folder, or hub:OWNER/NAME.
         num_steps: optimiser updates.
@@ -32,9 +32,7 @@ def text(
     """
     from vesalius import recipes
     from vesalius.folder import sha256_of_folder
-    from vesalius.knowledge.split import split_concepts
-    from vesalius.knowledge.store import read_graph
-    from vesalius.train.run import train_text
+    from vesalius.train.run import train_text_on
     from vesalius.train.text import TextSettings
 
     settings = recipes.resolved(
@@ -44,8 +42,7 @@ def text(
             "loop.optim.learning_rate": learning_rate, "loop.seed": seed,
         },
     )  # fmt: skip
-    read = read_graph(graph)
-    train_text(read, split_concepts(read), settings, out=out, graph_hash=sha256_of_folder(graph))
+    train_text_on(graph, settings, out=out, graph_hash=sha256_of_folder(graph))
     print(f"encoder: {out / 'encoder'}")
 
 

@@ -21,17 +21,21 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from vesalius.corpus.pair_table import PairIndex, PairTable
 from vesalius.errors import FolderError, InputError, SettingError
 from vesalius.folder import Origin, read_manifest, write_manifest, write_text, writing, writing_folder
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.split import split_concepts
+from vesalius.knowledge.store import read_graph
+from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.export import write_model_card
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.train.config import from_yaml, to_yaml
 from vesalius.train.engine import Engine
 from vesalius.train.loop import Stage, fit
 from vesalius.train.regions import RegionModel, RegionSettings, RegionStage
-from vesalius.train.text import TextSettings, TextStage
+from vesalius.train.text import TextSettings, TextStage, validation_graph
 from vesalius.volumes.store import CaseStore
 
 KIND = "run"
@@ -60,9 +64,23 @@ def load_encoder(name: str) -> TextEncoder:
 
 
 def train_text(
-    graph: Graph, sides: Mapping[ConceptId, Split], settings: TextSettings, *, out: Path, graph_hash: str
+    graph: Graph,
+    sides: Mapping[ConceptId, Split],
+    settings: TextSettings,
+    *,
+    out: Path,
+    graph_hash: str,
+    pairs: PairTable | None = None,
 ) -> None:
     """Runs stage 1 into the run folder `out`; goes on with what an earlier call began, and returns at once where it is done.
+
+    Args:
+        graph: knowledge; with `pairs`, the concepts that validate are enough.
+        sides: concept → side of the split.
+        settings: everything that decides the run.
+        out: the run folder.
+        graph_hash: hash of the graph folder, for the manifest.
+        pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
 
     Raises:
         SettingError: `out` holds a run with other settings or other inputs.
@@ -72,11 +90,27 @@ def train_text(
         return
     engine = Engine(seed=settings.loop.seed)
     encoder = load_initial_encoder(settings.init)
-    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings)
+    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings, pairs=pairs)
     _fit_and_export(stage, encoder, settings, out=out, engine=engine)
     base = [MINILM_ORIGIN] if settings.init == MINILM else []
-    origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.sources)]
+    origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.trained_sources)]
     _finish(out, stage="text", origins=origins, inputs=inputs, seed=settings.loop.seed)
+
+
+def train_text_on(graph: Path, settings: TextSettings, *, out: Path, graph_hash: str) -> None:
+    """Runs stage 1 on a graph folder: in memory where concepts come in neighbourhoods, from its pair index with a mixture.
+
+    Raises:
+        SettingError: as `train_text`; or a part of the mixture has nothing to draw.
+        FolderError: `graph` holds no graph, or with a mixture no pair index.
+    """
+    if settings.data.mixture:
+        pairs = PairIndex(graph)
+        read, sides = validation_graph(StoredGraph(graph), pairs, settings.data)
+        train_text(read, sides, settings, out=out, graph_hash=graph_hash, pairs=pairs)
+    else:
+        read = read_graph(graph)
+        train_text(read, split_concepts(read), settings, out=out, graph_hash=graph_hash)
 
 
 def train_regions(
