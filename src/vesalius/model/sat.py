@@ -23,7 +23,7 @@ from vesalius.ids import MODALITIES
 from vesalius.model.aligner import Aligner, PromptProjection
 from vesalius.model.region_encoder import RegionEncoder, UNetSize
 from vesalius.model.region_model import RegionModel, RegionModelSize, make_aligner
-from vesalius.model.sat_file import DAMAGED, DUPLICATES, SatFile
+from vesalius.model.sat_file import DAMAGED, DUPLICATES, TEXT_TEMPERATURE, SatFile
 from vesalius.model.sat_text import check_tower, tower_tensors
 from vesalius.model.text_encoder import TextEncoder
 
@@ -47,7 +47,7 @@ def check_sat_file(file: SatFile) -> None:
             aligner = make_aligner(size, text_width=text_width, region_width=regions.width)
         for beginning, module in _parts(regions, aligner).items():
             file.part(beginning, module)
-        _temperature(file)
+        _temperature(file, "temperature")
     elif file.has_prompts:
         prompt_projection(file)
 
@@ -81,8 +81,9 @@ def region_model(file: SatFile, encoder: TextEncoder) -> RegionModel:
     model = RegionModel(encoder, size=region_model_size(file))
     for beginning, part in _parts(model.regions, model.aligner).items():
         part.load_state_dict(file.part(beginning, part))
-    for scale in (model.aligner.logit_scale, model.text_logit_scale):
-        scale.log_logit_scale.data.copy_(_temperature(file))
+    model.aligner.logit_scale.log_logit_scale.data.copy_(_temperature(file, "temperature"))
+    own = TEXT_TEMPERATURE if TEXT_TEMPERATURE in file.tensors else "temperature"
+    model.text_logit_scale.log_logit_scale.data.copy_(_temperature(file, own))
     return model.eval()
 
 
@@ -98,7 +99,7 @@ def region_model_size(file: SatFile) -> RegionModelSize:
         width=width,
         text_hidden_width=file.shape("projection_layer.0.weight", num_axes=2)[0],
         region_hidden_width=file.shape("atlas_tower.projection_layer.0.weight", num_axes=2)[0],
-        last_gelu=True,
+        last_gelu=file.last_gelu,
         num_modalities=num_modalities,
     )
 
@@ -118,6 +119,8 @@ def published_tensors(encoder: TextEncoder, model: RegionModel | None) -> dict[s
         for beginning, part in _parts(model.regions, model.aligner).items():
             tensors |= {beginning + name: tensor for name, tensor in part.state_dict().items()}
         tensors["temperature"] = model.aligner.logit_scale.log_logit_scale
+        if not torch.equal(tensors["temperature"], model.text_logit_scale.log_logit_scale):
+            tensors[TEXT_TEMPERATURE] = model.text_logit_scale.log_logit_scale
     return with_duplicates(tensors)
 
 
@@ -190,8 +193,9 @@ def _prompt_parts(prompts: PromptProjection) -> dict[str, nn.Module]:
     return {"projection_layer.": prompts.projection, "modality_embed.": prompts.modality_embedding}
 
 
-def _temperature(file: SatFile) -> Tensor:
-    return file.tensors["temperature"].reshape(file.shape("temperature", num_axes=0))
+def _temperature(file: SatFile, name: str) -> Tensor:
+    shape = file.shape(name, num_axes=0)
+    return file.tensors[name].reshape(shape)
 
 
 def _modality_shape(file: SatFile) -> tuple[int, ...]:

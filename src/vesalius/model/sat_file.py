@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,12 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vesalius.errors import InputError
-from vesalius.folder import unreadable
+from vesalius.folder import Origin, unreadable
 
 DUPLICATES = {"all_modules.0.": "conv.", "all_modules.1.": "norm."}
 """The published U-Net registers the convolution and the norm of each block a second time."""
 
 PRETRAINING = "textual_only.pth, multimodal_sat_ds.pth or multimodal_cvpr25.pth of SAT-Pretrain"
+TEXT_TEMPERATURE = "text_temperature"
+"""Ours: the logarithm of the multiplier of raw text features, where it is not that of the shared space. Published files have one for both."""
+
 DAMAGED = "the file is damaged or not in the published layout; get it again"
 _SEGMENTATION = re.compile(r"(^|\.)(backbone|transformer_decoder|mask_embed_proj|mid_mask_embed_proj|query_proj)\.")
 _NOT_ALLOWED = re.compile(r"GLOBAL (\S+) was not an allowed global")
@@ -45,6 +49,8 @@ class SatFile:
         stage: 1 (text against text; projection, modality embedding and region encoder were never trained) or 2.
         tower: kind of the text tower: ``biolord``, ``medcpt``, ``pubmedbert``.
         tensors: published name, without ``module.`` → value; no duplicates, no ``position_ids``.
+        origins: what the weights were made from, where the file says it: those that `vesalius convert` wrote do.
+        last_gelu: whether a GELU closes the region projection, as in every published file.
     """
 
     path: Path
@@ -52,6 +58,8 @@ class SatFile:
     stage: Stage
     tower: str
     tensors: Mapping[str, Tensor]
+    origins: Sequence[Origin] = ()
+    last_gelu: bool = True
 
     def describe(self) -> str:
         """Returns one line that says what the file is."""
@@ -101,7 +109,8 @@ class SatFile:
                 raise InputError(f"tensor {beginning}{name} is missing", where=self.path, remedy=DAMAGED)
             if found[name].shape != tensor.shape:
                 raise InputError(
-                    f"tensor {beginning}{name} has shape {tuple(found[name].shape)}; beside the others it must be {tuple(tensor.shape)}",
+                    f"tensor {beginning}{name} has shape {tuple(found[name].shape)}; "
+                    f"beside the others it must be {tuple(tensor.shape)}",
                     where=self.path,
                     remedy=DAMAGED,
                 )
@@ -139,7 +148,7 @@ def read_sat_file(path: Path) -> SatFile:
         "text_tower.",
     )
     for name in tensors:
-        if name != "temperature" and not name.startswith(known):
+        if name not in ("temperature", TEXT_TEMPERATURE) and not name.startswith(known):
             raise InputError(
                 f"tensor {name} has no place in a pretraining checkpoint", where=path, remedy=f"give {PRETRAINING}"
             )
@@ -150,15 +159,35 @@ def read_sat_file(path: Path) -> SatFile:
         stage=_stage(content, tensors),
         tower=tower,
         tensors=tensors,
+        origins=_origins(content.get("sources"), path),
+        last_gelu=content.get("last_gelu") != 0,
     )
+
+
+def sat_file_details(
+    *, step: int | None, stage: Stage, origins: Sequence[Origin], last_gelu: bool
+) -> dict[str, int | str]:
+    """Returns what a file written by us says beside its tensors, as `read_sat_file` reads it."""
+    sources = json.dumps([asdict(origin) for origin in origins], ensure_ascii=False)
+    return {"stage": stage, "sources": sources, "last_gelu": int(last_gelu), **({} if step is None else {"step": step})}
+
+
+def _origins(sources: object, path: Path) -> list[Origin]:
+    if sources is None:
+        return []
+    try:
+        return [Origin(**source) for source in json.loads(str(sources))]
+    except (ValueError, TypeError) as error:
+        raise InputError("a list of sources that cannot be read", where=path, remedy=DAMAGED) from error
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            content = {
-                key: int(value) for key, value in (file.metadata() or {}).items() if re.fullmatch("[0-9]{1,15}", value)
-            }
+            content: dict[str, Any] = dict(file.metadata() or {})
+            for key in ("step", "stage", "last_gelu"):
+                if re.fullmatch("[0-9]{1,15}", content.get(key, "")):
+                    content[key] = int(content[key])
             return content, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise unreadable(path, error) from error

@@ -34,7 +34,7 @@ class TowerKind:
 
     Attributes:
         model_type: architecture, as the transformers library names it.
-        pooling: ``mean`` of all tokens, ``cls`` (the first token), or ``pooler``: a tanh layer of the model's own behind the first token.
+        pooling: ``mean`` of all tokens, ``cls`` (the first token), or ``pooler`` (the model's own tanh layer behind the first token).
         hub: the model that towers of this kind were trained from.
     """
 
@@ -124,7 +124,7 @@ def kind_of(encoder: TextEncoder) -> str:
     Raises:
         SettingError: none of them.
     """
-    pooling: str = encoder.pooling_mode
+    pooling = str(encoder.pooling_mode)
     if len(encoder.head):
         dense = cast("Dense", encoder.head[0])
         is_pooler = len(encoder.head) == 1 and pooling == "cls" and isinstance(dense.activation_function, nn.Tanh)
@@ -237,8 +237,8 @@ def _published_tokenizer(tokenizer: Any, config: Any, *, base: str) -> PreTraine
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        cls_token="[CLS]",
-        sep_token="[SEP]",
+        cls_token="[CLS]",  # noqa: S106  a token of the vocabulary
+        sep_token="[SEP]",  # noqa: S106
         pad_token=tokenizer.convert_ids_to_tokens(PAD_ID),
         unk_token=tokenizer.unk_token,
         mask_token=tokenizer.mask_token,

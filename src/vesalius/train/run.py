@@ -29,6 +29,7 @@ from vesalius.model.region_model import RegionModel
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.train.config import to_yaml
 from vesalius.train.engine import Engine
+from vesalius.train.log import read_metrics
 from vesalius.train.loop import Stage, fit
 from vesalius.train.region_file import read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
@@ -211,13 +212,26 @@ def _fit_and_export(stage: Stage, encoder: TextEncoder, settings: Any, *, out: P
 
 
 def _finish(out: Path, *, stage: str, origins: Sequence[Origin], inputs: Mapping[str, str], seed: int) -> None:
+    step, results = last_validation(out)
     write_model_card(
-        out / ENCODER, title=f"Vesalius text encoder after the {stage} stage", origins=origins, results=None
-    )
+        out / ENCODER, title=f"Vesalius text encoder after the {stage} stage", origins=origins, results=results,
+        results_title=f"Validation after step {step}", recipe=(out / CONFIG).read_text(encoding="utf-8"),
+    )  # fmt: skip
     write_manifest(
         out, kind=KIND, schema=SCHEMA, origins=origins, inputs=inputs, seed=seed,
         details={"stage": stage, "torch": torch.__version__},
     )  # fmt: skip
+
+
+def last_validation(run: Path) -> tuple[int, dict[str, list[str]] | None]:
+    """Returns the step of a run's last validation and a table of what it gave; 0 and None where there was none."""
+    for line in reversed(read_metrics(run)):
+        found = {
+            name.removeprefix("validation/"): value for name, value in line.items() if name.startswith("validation/")
+        }
+        if found:
+            return int(line["step"]), {"measure": list(found), "value": [f"{value:.3f}" for value in found.values()]}
+    return 0, None
 
 
 def copy_encoder(run: Path, target: Path) -> None:
