@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -55,17 +56,7 @@ def write_onnx(encoder: TextEncoder, path: Path, *, projection: Sequence[Dense] 
     module = _Exported(encoder, projection).eval()
     vocab_size = int(encoder.network.get_input_embeddings().num_embeddings)  # type: ignore[operator, union-attr]
     example = _tokens((3, 9), vocab_size)
-    axes = {0: "batch", 1: "length"}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of operators of packages that are not installed
-    program = torch.onnx.export(
-        module,
-        example,
-        dynamo=True,
-        verbose=False,
-        input_names=["input_ids", "attention_mask"],
-        output_names=["features"],
-        dynamic_shapes={"input_ids": axes, "attention_mask": axes},
-    )
+    program = _program(module, example)
     assert program is not None, "torch.onnx.export returns a program where dynamo is on"
     with writing(path) as temporary:
         program.save(temporary, external_data=False)
@@ -77,6 +68,22 @@ def write_onnx(encoder: TextEncoder, path: Path, *, projection: Sequence[Dense] 
                 remedy="report it with the versions of torch, onnx and onnxruntime",
             )
     return difference
+
+
+def _program(module: nn.Module, example: tuple[Tensor, Tensor]) -> torch.onnx.ONNXProgram | None:
+    axes = {0: "batch", 1: "length"}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of operators of packages that are not installed
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*shares the same shape constraints")  # both inputs do, and shall
+        return torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            verbose=False,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["features"],
+            dynamic_shapes={"input_ids": axes, "attention_mask": axes},
+        )
 
 
 def _difference(path: Path, module: nn.Module, vocab_size: int, *, max_length: int) -> float:

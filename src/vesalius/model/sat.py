@@ -159,15 +159,17 @@ def segmentation_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise SettingError(
             "a model without text projection, which the segmentation code needs", remedy="train stage 2 first"
         )
-    for name in (
-        "text_tower.biolord.embeddings.word_embeddings.weight",
-        "projection_layer.0.weight",
-        "projection_layer.2.weight",
-    ):
-        if kept[name].shape[1] != SEGMENTATION_WIDTH or kept[name].shape[0] < SEGMENTATION_WIDTH:
+    width = kept["text_tower.biolord.embeddings.word_embeddings.weight"].shape[1]
+    if width != SEGMENTATION_WIDTH:
+        raise SettingError(
+            f"a biolord text tower of width {width}; the segmentation code takes {SEGMENTATION_WIDTH} only",
+            remedy="convert to another format",
+        )
+    for name in ("projection_layer.0.weight", "projection_layer.2.weight"):
+        if tuple(kept[name].shape) != (SEGMENTATION_WIDTH, SEGMENTATION_WIDTH):
             raise SettingError(
-                f"a biolord text tower of width {kept[name].shape[1]} ({name} is {tuple(kept[name].shape)}); "
-                f"the segmentation code takes {SEGMENTATION_WIDTH} only",
+                f"{name} of shape {tuple(kept[name].shape)}; the segmentation code takes {SEGMENTATION_WIDTH} × "
+                f"{SEGMENTATION_WIDTH} only",
                 remedy="convert to another format",
             )
     rows = kept["modality_embed.weight"]

@@ -25,11 +25,11 @@ DUPLICATES = {"all_modules.0.": "conv.", "all_modules.1.": "norm."}
 
 PRETRAINING = "textual_only.pth, multimodal_sat_ds.pth or multimodal_cvpr25.pth of SAT-Pretrain"
 TEXT_TEMPERATURE = "text_temperature"
-"""Ours: the logarithm of the multiplier of raw text features, where it is not that of the shared space. Published files have one for both."""
+"""Ours: `temperature` of raw text features, where it is not that of the shared space. Published files have one for both."""
 
 DAMAGED = "the file is damaged or not in the published layout; get it again"
 _SEGMENTATION = re.compile(r"(^|\.)(backbone|transformer_decoder|mask_embed_proj|mid_mask_embed_proj|query_proj)\.")
-_NOT_ALLOWED = re.compile(r"GLOBAL (\S+) was not an allowed global")
+_NOT_ALLOWED = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module)")
 _DAMAGE = (
     OSError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError,
     MemoryError, RecursionError, pickle.UnpicklingError, zipfile.BadZipFile,
