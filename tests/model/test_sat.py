@@ -111,9 +111,7 @@ def _published_region_features(state, image, mask, *, num_stages, num_convs):
             features = F.leaky_relu(features, 0.01)
         if stage:
             weights = F.max_pool3d(weights, 2)
-        pooled.append(
-            torch.stack([(features[0] * one).sum((1, 2, 3)) / one.sum() for one in weights[0]])
-        )
+        pooled.append(torch.stack([(features[0] * one).sum((1, 2, 3)) / one.sum() for one in weights[0]]))
     hidden = torch.cat(pooled, dim=1)
     for layer in (0, 2):
         name = f"module.atlas_tower.projection_layer.{layer}."
@@ -138,7 +136,9 @@ def test_a_checkpoint_of_any_tower_and_size_gives_what_its_layout_says(write_pub
     reference = _published_text_features(state, base, tower)
     torch.testing.assert_close(features, reference, atol=1e-5, rtol=0)
 
-    hidden = F.gelu(F.linear(reference, state["module.projection_layer.0.weight"], state["module.projection_layer.0.bias"]))
+    hidden = F.gelu(
+        F.linear(reference, state["module.projection_layer.0.weight"], state["module.projection_layer.0.bias"])
+    )
     projected = F.linear(hidden, state["module.projection_layer.2.weight"], state["module.projection_layer.2.bias"])
     modalities = MODALITIES[: sizes["num_modalities"]][-2:] * 2
     rows = state["module.modality_embed.weight"][[MODALITIES.index(modality) for modality in modalities]]
@@ -271,7 +271,7 @@ def test_a_truncated_file_is_refused(write_published):
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "x.pth"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no PyTorch checkpoint|without 'model_state_dict'"):
+    with pytest.raises(InputError, match=r"no PyTorch checkpoint|without 'model_state_dict'"):
         read_sat_file(path)
     path.rename(tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="no safetensors file"):

@@ -44,7 +44,7 @@ class Conversion:
 
 
 def convert(
-    source: Source, to: Format, *, out: Path, features: Features | None = None, modality: Modality | None = None
+    source: Source, to: Format | str, *, out: Path, features: Features | None = None, modality: Modality | None = None
 ) -> Conversion:
     """Writes `source` to `out` in another format, whole or not at all.
 
@@ -91,7 +91,7 @@ class _Variant:
 
 
 def _encoders(
-    source: Source, to: Format, out: Path, *, features: Features | None, modality: Modality | None
+    source: Source, to: str, out: Path, *, features: Features | None, modality: Modality | None
 ) -> Conversion:
     prompts = source.prompts()
     if features is None:
@@ -138,7 +138,7 @@ def _variants(prompts: PromptProjection | None, features: Features, modality: Mo
         yield _Variant(place=place, projection=prompt_modules(prompts, each), gives=prompts_of(each))
 
 
-def _weights(source: Source, to: Format, out: Path) -> Conversion:
+def _weights(source: Source, to: str, out: Path) -> Conversion:
     tensors = source.published()
     details = sat_file_details(
         step=source.step, stage=source.stage, origins=source.facts().origins, last_gelu=source.last_gelu

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
@@ -41,79 +40,6 @@ class Facts:
     recipe: str
     results: dict[str, list[str]] | None = None
     results_title: str = "Results"
-
-
-class Source(Protocol):
-    """Something to convert. Nothing is loaded before it is asked for."""
-
-    @property
-    def description(self) -> str:
-        """One line that says what it is."""
-        ...
-
-    @property
-    def step(self) -> int | None:
-        """Step it was saved at, where that is known."""
-        ...
-
-    @property
-    def stage(self) -> Stage:
-        """1 where projection, modality embedding and region encoder were never trained, else 2."""
-        ...
-
-    @property
-    def last_gelu(self) -> bool:
-        """Whether a GELU closes the region projection, where there is one."""
-        ...
-
-    def facts(self) -> Facts:
-        """Returns what a model card says."""
-        ...
-
-    def encoder(self) -> TextEncoder:
-        """Returns the text encoder."""
-        ...
-
-    def prompts(self) -> PromptProjection | None:
-        """Returns text projection and modality embedding; None where there are none."""
-        ...
-
-    def model(self) -> RegionModel | None:
-        """Returns the whole model; None where there is no region encoder."""
-        ...
-
-    def published(self) -> dict[str, Tensor]:
-        """Returns all weights under the published names."""
-        ...
-
-
-def open_source(path: Path, *, base: str | None) -> Source:
-    """Returns what lies at `path`, looked through but not loaded.
-
-    Args:
-        path: a run folder, a sentence-transformers folder, or a ``.pth`` or ``.safetensors`` in the published layout.
-        base: for a file: the model its text tower was trained from, a folder or ``hub:OWNER/NAME``.
-
-    Raises:
-        InputError: it is none of these, or damaged.
-        FolderError: a run that is not finished.
-        SettingError: `base` was given for a folder, which has its own vocabulary.
-    """
-    if path.is_file():
-        file = read_sat_file(path)
-        check_sat_file(file)
-        return FileSource(file=file, base=base)
-    if not path.is_dir():
-        raise InputError(
-            "no such file or folder",
-            where=path,
-            remedy="give a run, a sentence-transformers folder or a published .pth",
-        )
-    if base is not None:
-        raise SettingError(
-            "--base has no effect on a folder, which holds its own vocabulary", where=path, remedy="leave it out"
-        )
-    return FolderSource(path) if (path / "modules.json").is_file() else RunSource(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,3 +260,36 @@ class RunSource:
     def published(self) -> dict[str, Tensor]:
         """Returns all weights under the published names."""
         return published_tensors(self._encoder, self._model)
+
+
+Source = FileSource | FolderSource | RunSource
+"""Something to convert; all have the same properties and methods. Weights are loaded when they are asked for."""
+
+
+def open_source(path: Path, *, base: str | None) -> Source:
+    """Returns what lies at `path`, looked through but not loaded.
+
+    Args:
+        path: a run folder, a sentence-transformers folder, or a ``.pth`` or ``.safetensors`` in the published layout.
+        base: for a file: the model its text tower was trained from, a folder or ``hub:OWNER/NAME``.
+
+    Raises:
+        InputError: it is none of these, or damaged.
+        FolderError: a run that is not finished.
+        SettingError: `base` was given for a folder, which has its own vocabulary.
+    """
+    if path.is_file():
+        file = read_sat_file(path)
+        check_sat_file(file)
+        return FileSource(file=file, base=base)
+    if not path.is_dir():
+        raise InputError(
+            "no such file or folder",
+            where=path,
+            remedy="give a run, a sentence-transformers folder or a published .pth",
+        )
+    if base is not None:
+        raise SettingError(
+            "--base has no effect on a folder, which holds its own vocabulary", where=path, remedy="leave it out"
+        )
+    return FolderSource(path) if (path / "modules.json").is_file() else RunSource(path)
