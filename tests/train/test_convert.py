@@ -290,7 +290,7 @@ def store(tmp_path, graph):
     data = np.random.default_rng(0).normal(size=(24, 20, 16)).astype(np.float32)
     labels = np.zeros(data.shape, dtype=np.int16)
     labels[4:10, 4:12, 4:9] = 1
-    labels[14:20, 6:12, 6:12] = 2
+    labels[14:20, 6:14, 6:11] = 2
     (tmp_path / "one.bin").write_text("one")
     names = {1: "liver 0", 2: "spleen 1"}
     source = SourceCase(
