@@ -337,8 +337,16 @@ def test_training_goes_on_from_the_imported_weights_of_both_towers(write_publish
 
 
 def test_a_text_run_leaves_the_network_to_the_recipe(tmp_path):
-    assert with_network_of(tmp_path, recipes.regions(), asked=True) == recipes.regions()
+    convert(open_source(bundled_minilm(), base=None), "run", out=tmp_path / "run")
+    assert with_network_of(tmp_path / "run", recipes.regions(), asked=True) == recipes.regions()
     assert recipes.regions().network.unet == UNET_SIZES["unet-tiny"]
+
+
+def test_training_from_what_is_no_run_says_how_to_make_one(write_published):
+    path, _, _ = write_published()
+    for init in (path, bundled_minilm()):
+        with pytest.raises(FolderError, match=f"vesalius convert {init} --to run --out NEW"):
+            with_network_of(init, recipes.regions(), asked=False)
 
 
 def test_damaged_region_weights_are_refused(tmp_path):

@@ -135,8 +135,9 @@ def with_network_of(init: Path, settings: RegionSettings, *, asked: bool) -> Reg
 
     Raises:
         SettingError: the user named another.
-        FolderError: `init` is damaged.
+        FolderError: `init` is no finished run, or damaged.
     """
+    read_run(init)
     weights = read_region_weights(init)
     if weights is None:
         return settings
@@ -159,6 +160,12 @@ def read_run(run: Path) -> dict[str, Any]:
     Raises:
         FolderError: `run` is no run, or not finished.
     """
+    if run.is_file() or (run / "modules.json").is_file():
+        raise FolderError(
+            "a checkpoint or an encoder, no run",
+            where=run,
+            remedy=f"make one: vesalius convert {run} --to run --out NEW",
+        )
     manifest = read_manifest(run, kind=KIND, schema=SCHEMA)
     if not (run / ENCODER / "modules.json").is_file():
         raise FolderError(f"a run without {ENCODER}/", where=run, remedy="train it again")
