@@ -225,7 +225,8 @@ def _hand_out(out: Path, results: Mapping[str, Any]) -> None:
             for task, name in shown.items()
         },
     }
-    write_model_card(out / ENCODER, title="Vesalius demo encoder", origins=_origins(out), results=table)
+    recipe = (out / "config.yaml").read_text(encoding="utf-8")
+    write_model_card(out / ENCODER, title="Vesalius demo encoder", origins=_origins(out), results=table, recipe=recipe)
 
 
 def _origins(out: Path) -> list[Origin]:

@@ -12,6 +12,8 @@ from vesalius.corpus.crops import CropSettings
 from vesalius.corpus.mixture import MixturePart
 from vesalius.errors import SettingError
 from vesalius.eval.retrieval import Candidates
+from vesalius.model.region_encoder import UNET_SIZES
+from vesalius.model.region_model import RegionModelSize
 from vesalius.train.config import from_yaml
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import OptimSettings
@@ -108,8 +110,7 @@ def sat_text() -> TextSettings:
 def regions() -> RegionSettings:
     """Returns stage 2 as the demo runs it: a small U-Net on whole brains at 2 mm, up to 64 regions a step."""
     return RegionSettings(
-        size="unet-tiny",
-        width=256,
+        network=RegionModelSize(unet=UNET_SIZES["unet-tiny"], width=256),
         crops=CropSettings(size=(80, 96, 80), max_regions=64),
         crops_per_step=1,
         text=TextData(batch_size=32),

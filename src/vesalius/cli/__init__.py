@@ -18,7 +18,9 @@ import tyro
 
 from vesalius.cli import eval as evaluation
 from vesalius.cli import knowledge, train, volumes
+from vesalius.cli.convert import convert
 from vesalius.cli.demo import demo
+from vesalius.cli.embed import embed
 from vesalius.errors import VesaliusError
 
 EXIT_USAGE = 2
@@ -101,4 +103,6 @@ _COMMANDS: Any = Union[  # noqa: UP007  some members are built at run time
     _group("volumes", "Anatomy in voxels: prepare cases.", volumes.COMMANDS),
     _group("train", "Teach an encoder.", train.COMMANDS),
     _group("eval", "Measure an encoder.", evaluation.COMMANDS),
+    Annotated[Any, tyro.conf.subcommand(name="convert", constructor=convert)],
+    Annotated[Any, tyro.conf.subcommand(name="embed", constructor=embed)],
 ]
