@@ -55,10 +55,10 @@ class RegionSettings:
         """Refuses values that cannot work."""
         if self.crops_per_step < 1:
             raise SettingError(f"crops_per_step is {self.crops_per_step}", remedy="give 1 or more")
-        stride = UNET_SIZES[self.size].stride
+        stride = self.network.unet.stride
         if max(self.crops.size) <= stride:
             raise SettingError(
-                f"crop size {self.crops.size} leaves {self.size} a single voxel at its coarsest stage",
+                f"crop size {self.crops.size} leaves the U-Net a single voxel at its coarsest stage",
                 remedy=f"give more than {stride} voxels along at least one axis",
             )
 
