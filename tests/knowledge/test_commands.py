@@ -48,7 +48,18 @@ def run(tmp_path, capsys, monkeypatch):
 def test_show_finds_a_concept_by_name_id_and_id_elsewhere(run, name):
     code, out, _ = run("show", "graph", name)
     assert code == 0
-    for part in ("left kidney", "A:1", "exact", "left ren", "broad", "kidneys", "The [left] filter.", "PMID:1", "is a", "FMA:7205"):
+    for part in (
+        "left kidney",
+        "A:1",
+        "exact",
+        "left ren",
+        "broad",
+        "kidneys",
+        "The [left] filter.",
+        "PMID:1",
+        "is a",
+        "FMA:7205",
+    ):
         assert part in out
 
 
@@ -73,7 +84,9 @@ def test_stats_counts_by_source_scope_and_predicate_and_draws_a_picture(run, tmp
 
 
 def test_diff_counts_and_lists_what_changed(run, tmp_path):
-    (tmp_path / "b.obo").write_text(REN.replace("name: kidney", "name: ren").replace("is_a: A:2\n", "") + "\n[Term]\nid: A:9\nname: ureter\n")
+    (tmp_path / "b.obo").write_text(
+        REN.replace("name: kidney", "name: ren").replace("is_a: A:2\n", "") + "\n[Term]\nid: A:9\nname: ureter\n"
+    )
     run("build", "obo=b.obo", "--out", "other")
     code, out, _ = run("diff", "graph", "other", "--details")
     assert code == 0
@@ -87,7 +100,10 @@ def test_diff_counts_and_lists_what_changed(run, tmp_path):
     ("arguments", "message"),
     [
         (["build", "--out", "x"], "no source named"),
-        (["build", "obx=a.obo", "--out", "x"], "unknown kind of source 'obx' – known are: uberon, mondo, umls=PATH, obo=PATH"),
+        (
+            ["build", "obx=a.obo", "--out", "x"],
+            "unknown kind of source 'obx' – known are: uberon, mondo, umls=PATH, obo=PATH",
+        ),
         (["build", "obo=nowhere.obo", "--out", "x"], "nowhere.obo: no such file or folder"),
         (["build", "obo=", "--out", "x"], "names no file"),
         (["build", "umls=.", "--out", "x"], "no MRSAB.RRF"),

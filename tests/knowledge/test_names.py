@@ -9,7 +9,9 @@ from vesalius.knowledge.names import normalise
 from vesalius.knowledge.predicates import predicate, words
 
 
-@given(st.lists(st.text(st.characters(max_codepoint=127, exclude_characters="\0"), max_size=12), min_size=1, max_size=30))
+@given(
+    st.lists(st.text(st.characters(max_codepoint=127, exclude_characters="\0"), max_size=12), min_size=1, max_size=30)
+)
 def test_ascii_names_are_normalised_in_sql_as_in_python(texts):
     found = duckdb.execute(f"SELECT {IN_SQL} FROM (SELECT unnest(?::VARCHAR[]) AS text)", [texts]).fetchall()
     assert [text for (text,) in found] == [normalise(text) for text in texts]

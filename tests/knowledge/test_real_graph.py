@@ -47,24 +47,30 @@ def built(shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     (folder / "relations.yaml").write_text(SPEC)
     data = shared_data / "knowledge"
-    sources = ["uberon", "mondo", f"obo={data}/uberon_basic.obo.gz", f"table={data}/uberon_relations.tsv,{folder}/relations.yaml"]
+    sources = [
+        "uberon",
+        "mondo",
+        f"obo={data}/uberon_basic.obo.gz",
+        f"table={data}/uberon_relations.tsv,{folder}/relations.yaml",
+    ]
     build(sources, folder / "graph")
     return folder / "graph"
 
 
 def count(folder, table, *columns, where="true"):
     listed = ", ".join(columns)
-    rows = duckdb.execute(f"SELECT {listed}, count(*) FROM '{folder}/{table}.parquet' WHERE {where} GROUP BY ALL").fetchall()
+    rows = duckdb.execute(
+        f"SELECT {listed}, count(*) FROM '{folder}/{table}.parquet' WHERE {where} GROUP BY ALL"
+    ).fetchall()
     return {row[0] if len(row) == 2 else row[:-1]: row[-1] for row in rows}
 
 
 @pytest.fixture(scope="module")
 def live(stanzas):
-    """What the built-in UBERON, the newer release, knows: live ids, and what became of others."""
+    """What the built-in UBERON, the newer release, says of every id."""
     from vesalius.knowledge.sources.cellxgene import _asset, _decode
 
-    entries = _decode(_asset("UBERON")[0])
-    return entries
+    return _decode(_asset("UBERON")[0])
 
 
 def test_obsolete_concepts_are_gone_and_each_id_is_there_once(built, stanzas, live):
@@ -112,7 +118,7 @@ def test_synonyms_by_scope_and_source_are_those_an_independent_count_finds(built
 
 def test_relations_by_predicate_are_those_an_independent_count_finds(built, text, stanzas, live):
     became = {}
-    for key, entry in live.items():
+    for key in live:
         end, seen = key, set()
         while end in live and live[end]["deprecated"] and end not in seen:
             seen.add(end)
@@ -123,7 +129,9 @@ def test_relations_by_predicate_are_those_an_independent_count_finds(built, text
         if "is_obsolete" not in tags and tags["id"][0] not in live:
             became[tags["id"][0]] = tags["id"][0]
     tags_only = {
-        re.match(r"id: (\S+)", block)[1] for block in text.split("[Typedef]\n")[1:] if "\nis_metadata_tag: true" in block.split("\n\n")[0]
+        re.match(r"id: (\S+)", block)[1]
+        for block in text.split("[Typedef]\n")[1:]
+        if "\nis_metadata_tag: true" in block.split("\n\n")[0]
     }
     wanted = set()
     for tags in stanzas:
@@ -138,7 +146,11 @@ def test_relations_by_predicate_are_those_an_independent_count_finds(built, text
             ends = became.get(tags["id"][0]), became.get(other)
             if all(ends) and ends[0] != ends[1] and predicate not in tags_only:
                 wanted.add((ends[0], re.sub(r"\W+", "_", predicate.removeprefix("BFO:").removeprefix("RO:")), ends[1]))
-    found = set(duckdb.execute(f"SELECT subject, predicate, object FROM '{built}/relations.parquet' WHERE source = 'uberon_basic'").fetchall())
+    found = set(
+        duckdb.execute(
+            f"SELECT subject, predicate, object FROM '{built}/relations.parquet' WHERE source = 'uberon_basic'"
+        ).fetchall()
+    )
     assert Counter(row[1] for row in found) == Counter(row[1] for row in wanted)
     assert found == wanted
 
@@ -150,9 +162,13 @@ def test_a_graph_opened_lazily_says_what_the_graph_in_memory_says(tmp_path):
     ids = [concept.concept_id for concept in whole][::997]
     assert opened.concepts(ids) == [whole[concept_id] for concept_id in ids]
     assert opened.named("Liver") == whole.named("liver")
-    assert [drawn.relation for drawn in opened.relations_of(ids)] == [r for concept_id in ids for r in whole.relations_of(concept_id)]
+    assert [drawn.relation for drawn in opened.relations_of(ids)] == [
+        r for concept_id in ids for r in whole.relations_of(concept_id)
+    ]
     for draw in opened.draws:
-        at = {"name": opened.names_at, "synonym": opened.synonyms_at, "definition": opened.definitions_at}.get(draw.kind)
+        at = {"name": opened.names_at, "synonym": opened.synonyms_at, "definition": opened.definitions_at}.get(
+            draw.kind
+        )
         numbers = [draw.first + draw.num - 1, draw.first, draw.first]
         if at is None:
             drawn = opened.relations_at(numbers)
