@@ -169,7 +169,9 @@ def test_excluding_the_metathesaurus_excludes_all_of_it(bench):
 
 
 BAD = {
-    "too few fields": ({"MRDEF": [*TABLES["MRDEF"], "C0000001|A1|AT1|NCI|Text|N||\n"]}, r"MRDEF\.RRF:3: has 7 fields, a row of MRDEF has 8"),
+    "too few fields": (
+        {"MRDEF": [*TABLES["MRDEF"], "C0000001|A1|AT1|NCI|Text|N||\n"]}, r"MRDEF\.RRF:3: has 7 fields, a row of MRDEF has 8",
+    ),
     "too many fields": ({"MRCONSO": [atom("C0000001", "a|b"), *TABLES["MRCONSO"]]}, r"MRCONSO\.RRF:1: has 19 fields"),
     "a field too many in the list of vocabularies": (
         {"MRSAB": [*TABLES["MRSAB"], vocabulary("x", "0|0")]}, r"MRSAB\.RRF:5: has 26 fields, a row of MRSAB has 25",
@@ -236,9 +238,8 @@ def test_is_a_cycles_of_vocabularies_are_noted_and_kept(bench):
 def test_a_metathesaurus_and_an_ontology_become_one(bench, tmp_path):
     bench.write()
     obo = tmp_path / "x.obo"
-    obo.write_text(
-        "format-version: 1.4\n\n[Term]\nid: UBERON:0002113\nname: kidney\nxref: UMLS:C0000001\n\n[Term]\nid: UBERON:1\nname: nephritis\n"
-    )
+    kidney, nephritis = "id: UBERON:0002113\nname: kidney\nxref: UMLS:C0000001\n", "id: UBERON:1\nname: nephritis\n"
+    obo.write_text(f"format-version: 1.4\n\n[Term]\n{kidney}\n[Term]\n{nephritis}")
     build([f"obo={obo}", f"umls={bench.folder}"], bench.out)
     graph = read_graph(bench.out)
     assert {synonym.text for synonym in graph[graph.named("ren")[0].concept_id].synonyms} >= {"Ren", "Kidney"}
