@@ -33,7 +33,7 @@ concept_lists = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(concept_lists)
 def test_concepts_that_share_names_or_xrefs_share_a_side_in_sql_as_in_memory(tmp_path_factory, listed):
     from vesalius.knowledge.store import write_graph
@@ -68,6 +68,7 @@ def test_a_long_chain_of_shared_names_is_one_group(store_graph):
     assert len(set(sides_in_sql(store_graph(graph)).values())) == 1
 
 
+@pytest.mark.slow
 def test_uberon_and_mondo_are_split_in_sql_as_in_memory(tmp_path):
     pytest.importorskip("zstandard")
     build(["uberon", "mondo"], tmp_path / "graph")

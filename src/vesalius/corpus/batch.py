@@ -91,7 +91,7 @@ def also_answering(pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: 
     descendants: "part of kidney" is true of what is part of a part of the kidney.
     """
     concepts = [pair.concept_id for pair in pairs]
-    above = {concept: frozenset(ancestors(concept)) for concept in set(concepts)}
+    above = {concept: ancestors(concept) for concept in set(concepts)}
     found = torch.zeros(len(pairs), len(pairs), dtype=torch.bool)
     for row, pair in enumerate(pairs):
         if pair.relation is None:
@@ -112,11 +112,8 @@ def same(items: Sequence[str]) -> Bool[Tensor, "n n"]:
 
 def relatives(concepts: Sequence[ConceptId], *, ancestors: Ancestors) -> Bool[Tensor, "n n"]:
     """Returns which two of `n` concepts are ancestor and descendant, either way round."""
-    places: dict[ConceptId, list[int]] = {}
-    for place, concept in enumerate(concepts):
-        places.setdefault(concept, []).append(place)
     related = torch.zeros(len(concepts), len(concepts), dtype=torch.bool)
     for place, concept in enumerate(concepts):
-        for ancestor in ancestors(concept):
-            related[place, places.get(ancestor, [])] = True
+        above = ancestors(concept)
+        related[place] = torch.tensor([other in above for other in concepts], dtype=torch.bool)
     return related | related.T

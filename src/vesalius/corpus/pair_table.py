@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -33,7 +34,11 @@ from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.predicates import HIERARCHICAL
 from vesalius.knowledge.sentences import End, RelationForm
 
-_NUM_REMEMBERED = 8192
+MOST_ANCESTORS = 2000
+"""Of a concept, the nearest first: where joined vocabularies make one cycle of half a graph, what is farther counts as unrelated."""
+
+_NUM_REMEMBERED = 16_384
+"""Look-ups that are kept: the concepts above others come again and again."""
 
 
 @runtime_checkable
@@ -66,6 +71,30 @@ class PairTable(Protocol):
         ...
 
 
+class NumberedConcepts(Collection[ConceptId]):
+    """Concepts of an index, kept by their numbers: whether one is among them is known without reading the ids of all."""
+
+    def __init__(
+        self,
+        numbers: frozenset[int],
+        *,
+        number_of: Callable[[ConceptId], int],
+        id_of: Callable[[int], ConceptId],
+    ) -> None:
+        self._numbers = numbers
+        self._number_of = number_of
+        self._id_of = id_of
+
+    def __contains__(self, concept_id: object) -> bool:
+        return self._number_of(ConceptId(str(concept_id))) in self._numbers
+
+    def __iter__(self) -> Iterator[ConceptId]:
+        return map(self._id_of, self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
 class PairIndex:
     """The index of a graph on disk: opens at once, and what it holds does not grow with the graph.
 
@@ -85,7 +114,7 @@ class PairIndex:
         self.runs: tuple[Run, ...] = tuple(Run(**run) for run in index["runs"])
         self._predicates: list[str] = index["predicates"]
         self._codes = {predicate: code for code, predicate in enumerate(self._predicates)}
-        self._hierarchical = np.array([self._codes[p] for p in HIERARCHICAL if p in self._codes], dtype=NUMBER)
+        self._is_hierarchical = np.array([predicate in HIERARCHICAL for predicate in self._predicates], dtype=bool)
         self._ids, self._names = TextColumn(folder / "ids"), TextColumn(folder / "names")
         self._order = NumberColumn(folder / "order.u4", NUMBER)
         self._sides = NumberColumn(folder / "sides.u1", SIDE)
@@ -96,6 +125,7 @@ class PairIndex:
         self._ends = {name: NumberColumn(folder / f"by_{name}.bin", ENTRY) for name in ("subject", "object")}
         self._offsets = {name: NumberColumn(folder / f"by_{name}.offsets", OFFSET) for name in ("subject", "object")}
         self._number_of = lru_cache(_NUM_REMEMBERED)(self._find_number)
+        self._parents_of = lru_cache(_NUM_REMEMBERED)(self._find_parents)
         self._ancestors_of = lru_cache(_NUM_REMEMBERED)(self._find_ancestors)
 
     def __len__(self) -> int:
@@ -130,7 +160,7 @@ class PairIndex:
         )
 
     def ancestors(self, concept_id: ConceptId) -> Collection[ConceptId]:
-        """Returns everything above a concept, itself left out."""
+        """Returns everything above a concept, itself left out, up to `MOST_ANCESTORS`."""
         return self._ancestors_of(concept_id)
 
     def fillers(self, relation: OpenRelation, *, among: Collection[ConceptId]) -> Collection[ConceptId]:
@@ -142,17 +172,21 @@ class PairIndex:
         numbers = np.array([self._number_of(concept) for concept in listed], dtype=NUMBER)
         return {concept for concept, fills in zip(listed, np.isin(numbers, others), strict=True) if fills}
 
-    def _find_ancestors(self, concept_id: ConceptId) -> frozenset[ConceptId]:
+    def _find_ancestors(self, concept_id: ConceptId) -> NumberedConcepts:
         start = self._number_of(concept_id)
-        found: set[int] = set()
-        waiting = [start]
-        while waiting:
-            entries = self._entries("subject", waiting.pop())
-            parents = entries["other"][np.isin(entries["predicate"], self._hierarchical)]
-            new = set(parents.tolist()) - found
-            found |= new
-            waiting += new
-        return frozenset(self._id(number) for number in found - {start})
+        found: dict[int, None] = {}
+        waiting = deque([start])
+        while waiting and len(found) < MOST_ANCESTORS:
+            for parent in self._parents_of(waiting.popleft()):
+                if parent not in found:
+                    found[parent] = None
+                    waiting.append(parent)
+        found.pop(start, None)
+        return NumberedConcepts(frozenset(found), number_of=self._number_of, id_of=self._id)
+
+    def _find_parents(self, number: int) -> tuple[int, ...]:
+        entries = self._entries("subject", number)
+        return tuple(entries["other"][self._is_hierarchical[entries["predicate"]]].tolist())
 
     def _find_number(self, concept_id: ConceptId) -> int:
         """Returns the number of a concept, found by halving."""

@@ -18,7 +18,8 @@ are read back); the web file takes the other sources that have no exact synonyms
 concept has several definitions there, the further ones go to the web file, since a supplement holds one. What no file carries (ids
 beside the CUI, inexact synonyms, synonyms of the UMLS, xrefs) is counted in the manifest.
 
-Source: arXiv 2312.17183; https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py``, ``Uni_Mod_Dataset``, read for behaviour.
+Source: arXiv 2312.17183 and https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py``, class ``Uni_Mod_Dataset`` (read for its
+behaviour).
 """
 
 from __future__ import annotations
