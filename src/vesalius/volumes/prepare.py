@@ -154,7 +154,8 @@ def prepare_case(source: SourceCase, resolver: Resolver, settings: PrepareSettin
     Raises:
         InputError: a file cannot be read, the image is of one intensity, or no labelled voxel is left.
     """
-    image, label_maps = source.load()
+    image, loaded = source.load()
+    label_maps = list(loaded)
     resampled = _resample_image(image, settings)
     i, j, k = resampled.data.shape
     # Oriented first, so that how a label map is stored cannot decide which of two equally near voxels is taken.
@@ -182,7 +183,9 @@ def prepare_case(source: SourceCase, resolver: Resolver, settings: PrepareSettin
             case_id=source.case_id,
             dataset=source.dataset,
             modality=source.modality,
-            split=source.split,
+            sequence=source.sequence,
+            split=source.split or "train",
+            official_split=source.split,
             patient_id=source.patient_id,
             shape=(a, b, c),
             spacing_mm=settings.spacing_mm,
