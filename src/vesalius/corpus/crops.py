@@ -166,7 +166,7 @@ class CropSampler:
             first, last = voxel[axis] - size + 1, voxel[axis]
             if self._settings.sampler == "covering" and region.stop[axis] - region.start[axis] <= size:
                 first, last = region.stop[axis] - size, region.start[axis]
-            free = int(rng.integers(first, last + 1))
+            free = last - int(rng.integers(last - first + 1))
             start.append(int(np.clip(free, min(0, length - size), max(0, length - size))))
         stop = [a + b for a, b in zip(start, self._settings.size, strict=True)]
         return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])

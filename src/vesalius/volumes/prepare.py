@@ -56,6 +56,10 @@ class Shard:
             raise SettingError(f"shard {text!r}", remedy="give i/n with i from 0 to n - 1, e.g. 0/4")
         return cls(index=int(index), num=int(num))
 
+    def count(self, num_cases: int) -> int:
+        """Returns how many of `num_cases` cases are in this shard."""
+        return len(range(self.index, num_cases, self.num))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOutcome:
@@ -72,6 +76,19 @@ class PrepareOutcome:
     rejects: tuple[Reject, ...]
     unresolved: tuple[UnresolvedLabel, ...]
     num_kept: int
+
+    def summary(self) -> list[str]:
+        """Returns a line for each label and reason of `unresolved`: in how many cases, and the first of them."""
+        cases: dict[tuple[str, str], list[CaseId]] = {}
+        for one in self.unresolved:
+            text = f"value {one.value}" if one.label is None else f"label {one.label!r}"
+            cases.setdefault((text, one.reason), []).append(one.case_id)
+        return [
+            f"{text}: {reason} ({len(found)} cases, {found[0]} …)"
+            if len(found) > 1
+            else f"{found[0]}: {text}: {reason}"
+            for (text, reason), found in cases.items()
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,12 +130,19 @@ class _Job:
         record = _read_if_whole(self.place, name)
         fingerprint = self._fingerprint(source)
         files = _source_files(source, record)
-        is_same = record is not None and record.fingerprint == fingerprint and _same_bytes(record.files, files)
-        if is_same and all(self.resolver(text) == tied for text, tied in record.resolved.items()):
+        if record is not None and self._is_up_to_date(record, fingerprint, files):
             return _Done(record=record, is_kept=True)
         case = prepare_case(source, self.resolver, self.settings, split=self.splits[source.case_id], wholes=self.wholes)
         self.place.remove(MANIFEST)
         return _Done(record=write_case(self.place, name, case, fingerprint=fingerprint, files=files))
+
+    def _is_up_to_date(self, record: CaseRecord, fingerprint: str, files: Sequence[SourceFile]) -> bool:
+        is_same = [file.sha256 for file in record.files] == [file.sha256 for file in files]
+        return (
+            is_same
+            and record.fingerprint == fingerprint
+            and all(self.resolver(text) == tied for text, tied in record.resolved.items())
+        )
 
     def _fingerprint(self, source: SourceCase) -> str:
         made_from = {
@@ -281,7 +305,3 @@ def _source_files(source: SourceCase, record: CaseRecord | None) -> tuple[Source
         digest = before.sha256 if before is not None and is_same else sha256_of(path)
         files.append(SourceFile(size=status.st_size, modified_ns=status.st_mtime_ns, sha256=digest))
     return tuple(files)
-
-
-def _same_bytes(before: Sequence[SourceFile], now: Sequence[SourceFile]) -> bool:
-    return [file.sha256 for file in before] == [file.sha256 for file in now]

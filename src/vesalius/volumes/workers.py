@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from vesalius.errors import InputError, SettingError
 from vesalius.volumes.case import SourceCase
@@ -22,6 +22,7 @@ _job: Callable[[SourceCase], Any] | None = None
 """What a process of a pool does: sent once a process, not once a case, for it holds the resolver."""
 
 
+@runtime_checkable
 class Workers(Protocol):
     """Does a job for every case."""
 
@@ -163,6 +164,19 @@ class Dask:
                 except KilledWorker:
                     yield number, failed(source, _KILLED)
                 future.release()
+
+
+def workers_of(*, num: int | None, dask: str | None) -> Workers:
+    """Returns who does the work: `num` processes, or the cluster at the address `dask`, or this process without either.
+
+    Raises:
+        SettingError: both are given, or `num` is below 1.
+    """
+    if num is not None and dask is not None:
+        raise SettingError("both workers and a Dask address", remedy="give one: the cluster has workers of its own")
+    if dask is not None:
+        return Dask(address=dask)
+    return Processes(num=num) if num is not None and num != 1 else Here()
 
 
 def _begin(job: Callable[[SourceCase], Any]) -> None:
