@@ -116,11 +116,19 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def read_labels(path: Path) -> dict[str, frozenset[int]]:
     """Returns label → its values, of a table of labels in JSON, TSV or CSV.
 
+    JSON may be written value → label, label → value, or label → [value, number of voxels].
+
     Raises:
         InputError: it is missing, or no such table.
     """
     if path.suffix.lower() == ".json":
-        return labels_from(read_json(path), path)
+        held = read_json(path)
+        counted = isinstance(held, dict) and any(isinstance(value, list) for value in held.values())
+        if counted and not _is_counted(held):
+            raise InputError(
+                "lists that are not all [value, number of voxels]", where=path, remedy="give each label one value"
+            )
+        return labels_from({text: pair[0] for text, pair in held.items()} if counted else held, path)
     rows = read_rows(path)
     by_lower = {name.lower(): name for name in rows[0]} if rows else {}
     value = next(
@@ -137,7 +145,7 @@ def read_labels(path: Path) -> dict[str, frozenset[int]]:
 
 
 def labels_from(table: Any, path: Path) -> dict[str, frozenset[int]]:
-    """Returns label → its values, of a table written value → label, or label → value, values or [value, count].
+    """Returns label → its values, of a table written value → label, or label → value or values.
 
     Background (value 0) is left out. A label may have several values (a region of nnU-Net).
 
@@ -244,6 +252,15 @@ def terms_of(description: Mapping[str, Any], dataset: str) -> dict[str, str]:
         "licence": str(licence or "not stated"),
         "attribution": str(description.get("reference", description.get("HowToAcknowledge", ""))),
     }
+
+
+def _is_counted(held: Mapping[str, Any]) -> bool:
+    pairs = [value for value in held.values() if isinstance(value, list) and len(value) == 2]
+    values = {pair[0] for pair in pairs if _is_whole(pair[0])}
+    # [1, 2] and [3, 4] could as well be two regions of two values each: a count has to show itself as one.
+    return len(pairs) == len(values) == len(held) and any(
+        pair[1] not in values and pair[1] > len(held) for pair in pairs
+    )
 
 
 def _is_whole(value: object) -> bool:

@@ -11,7 +11,7 @@ or, in the multi-label form,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +77,9 @@ def totalsegmentator_cases(options: LayoutOptions) -> list[SourceCase]:
     return cases
 
 
-def _drawn(home: Path, folder: Path, image: Path, masks: list[Path], given: Path | None):  # noqa: ANN202
+def _drawn(
+    home: Path, folder: Path, image: Path, masks: list[Path], given: Path | None
+) -> tuple[tuple[Path, ...], Callable[[], tuple[Image, Iterable[LabelMap]]]]:
     """Returns the files that draw the case beside its image, and what loads it."""
     if masks:
         return tuple(masks), partial(_load_masks, image, masks)
