@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vesalius.arrays import Affine, Mask, Voxels
+from vesalius.arrays import Mask
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, Modality, ResolvedLabel, Split
 from vesalius.volumes.image import Image, LabelMap
+from vesalius.volumes.intensities import PreparedImage
 from vesalius.volumes.regions import Region
 
-Unresolved = Literal["no name", "no voxel left", "no concept", "shared concept", "drawn twice"]
+Unresolved = Literal["no name", "no voxel", "no voxel left", "no concept", "shared concept", "drawn twice"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,37 +89,17 @@ class UnresolvedLabel:
         value: the label value; the lowest where several share the text.
         label: the dataset's text; None where it has none.
         reason: ``no name``: it has no text with a letter a–z or a digit, no region is made;
+            ``no voxel``: the whole label map that names it is empty, no region is made;
             ``no voxel left``: none was left after resampling, no region is made;
             ``no concept``: the graph holds none, the region has a local id;
-            ``shared concept``: another label of the label map stands for the same structure, the region has a local id;
-            ``drawn twice``: an earlier label map of the case holds the structure, no second region is made.
+            ``shared concept``: another label of the same labelling stands for the same structure, the region has a local id;
+            ``drawn twice``: an earlier labelling of the case draws the structure, no second region is made.
     """
 
     case_id: CaseId
     value: int
     label: str | None
     reason: Unresolved
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedImage:
-    """An image as models see it.
-
-    Attributes:
-        image: `i j k`, zero mean and unit variance.
-        affine: voxel index → world mm, RAS+.
-        crop_start: first voxel of the crop on the resampled grid, i j k.
-        clip: lower and upper bound the intensities were clipped to, in the image's own unit.
-        mean: that was subtracted after clipping.
-        std: that was divided by.
-    """
-
-    image: Voxels
-    affine: Affine
-    crop_start: tuple[int, int, int]
-    clip: tuple[float, float]
-    mean: float
-    std: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
