@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from vesalius.errors import InputError
-from vesalius.folder import Origin
 from vesalius.ids import Modality, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import SUFFIXES, Image, LabelMap, check_same_grid, read_image, read_label_maps, stem_of
@@ -25,11 +24,11 @@ from vesalius.volumes.layouts.options import LayoutOptions
 from vesalius.volumes.layouts.tables import (
     find_table,
     modality_of,
+    origin_of,
     read_json_object,
     read_labels,
     read_rows,
     split_of,
-    terms_of,
 )
 from vesalius.volumes.patients import hash_patient
 
@@ -83,7 +82,7 @@ def bids_cases(options: LayoutOptions) -> list[SourceCase]:
         if image is not None:
             drawings.setdefault(image.path, []).append(drawing)
     splits = _splits(folder)
-    origin = Origin(**terms_of(description, dataset))
+    origin = origin_of(description, dataset)
     salt = options.salt_for_patients() if drawings else ""
     cases = []
     for image in images:

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from vesalius.errors import InputError
-from vesalius.folder import Origin
 from vesalius.ids import Modality, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import Image, LabelMap, check_grid, check_intensities, whole_numbers
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
-from vesalius.volumes.layouts.tables import modality_of, read_json, read_json_lines, split_of, terms_of
+from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json, read_json_lines, split_of
 from vesalius.volumes.npy_file import names_in_npz, read_npz
 from vesalius.volumes.regions import values_in
 
@@ -87,7 +86,7 @@ def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
                 split=split_of(held.get("official_split", held.get("split")), where),
                 patient_id=None,
                 load=partial(_load, path, dataset, prompts.get(dataset), prompts_file, orientation),
-                origins=(Origin(**terms_of({}, dataset)),),
+                origins=(origin_of({}, dataset),),
                 files=(path, prompts_file),
                 sequence=sequence,
             )

@@ -31,23 +31,11 @@ from vesalius.volumes.patients import hash_patient
 LAYOUT = "dicom"
 
 _MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "PT": "pet", "US": "us"}
-_HEADER = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "AccessionNumber",
-    "SeriesDescription",
-    "ProtocolName",
-    "ImageType",
-    "ReferencedSeriesSequence",
-    "ReferencedFrameOfReferenceSequence",
-]
+_HEADER = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"),
+    *("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "SeriesDescription", "ProtocolName"),
+    *("ImageType", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"),
+)
 _SHORTEST_NAME = 4
 """Letters or digits from which on an identifier is searched for in other words: shorter ones are part of too many."""
 

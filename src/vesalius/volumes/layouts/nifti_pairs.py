@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError, SettingError
-from vesalius.folder import Origin
 from vesalius.ids import case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import SUFFIXES, Image, LabelMap, check_same_grid, read_image, read_label_maps, stem_of
@@ -27,11 +26,11 @@ from vesalius.volumes.layouts.tables import (
     described_modality,
     find_table,
     labels_from,
+    origin_of,
     read_json_object,
     read_labels,
     read_rows,
     split_of,
-    terms_of,
 )
 from vesalius.volumes.patients import hash_patient
 
@@ -78,7 +77,7 @@ def folder_cases(options: LayoutOptions) -> list[SourceCase]:
             "a salt has no effect: no patient is named", remedy="leave it out, or name patients in cases.tsv"
         )
     salt = options.salt_for_patients() if patients else ""
-    origin = Origin(**terms_of(description, dataset))
+    origin = origin_of(description, dataset)
     described = described_modality(description)
     cases = []
     for stem in sorted(set(images) | set(label_files)):

@@ -26,7 +26,7 @@ from vesalius.volumes.image import SUFFIXES, Image, LabelMap, check_same_grid, r
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.nnunet_preprocessed import is_preprocessed, preprocessed_cases
 from vesalius.volumes.layouts.options import LayoutOptions
-from vesalius.volumes.layouts.tables import labels_from, modality_of, read_json, terms_of
+from vesalius.volumes.layouts.tables import labels_from, modality_of, origin_of, read_json
 
 LAYOUT = "nnunet"
 
@@ -89,7 +89,7 @@ def nnunet_cases(options: LayoutOptions) -> list[SourceCase]:
     options.refuse_all_but("folder", "modality", "dataset", "labels", layout=f"{LAYOUT}, raw")
     description = read_description(folder / "dataset.json", options)
     dataset = options.dataset_of(folder)
-    origin = Origin(**terms_of(description.held, dataset))
+    origin = origin_of(description.held, dataset)
     cases: list[SourceCase] = []
     sides: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Va", "validation"), ("Ts", "test"))
     for ending, split in sides:

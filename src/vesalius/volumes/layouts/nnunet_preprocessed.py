@@ -21,7 +21,7 @@ import numpy as np
 
 from vesalius.arrays import Affine
 from vesalius.errors import InputError, SettingError
-from vesalius.folder import Origin, unreadable
+from vesalius.folder import unreadable
 from vesalius.ids import case_id
 from vesalius.volumes.blosc_file import read_b2nd
 from vesalius.volumes.case import SourceCase
@@ -30,7 +30,7 @@ from vesalius.volumes.inert_pickle import plain, read_inert
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
-from vesalius.volumes.layouts.tables import read_json, terms_of
+from vesalius.volumes.layouts.tables import origin_of, read_json
 
 if TYPE_CHECKING:
     from vesalius.volumes.layouts.nnunet import Channel, Description
@@ -84,7 +84,7 @@ def preprocessed_cases(
     plans_file = home / f"{plans_name}.json"
     plan = _plan(plans_file, configuration)
     dataset = options.dataset_of(home)
-    origin = Origin(**terms_of(description.held, dataset))
+    origin = origin_of(description.held, dataset)
     cases = []
     for drawn in sorted(arrays.glob("*_seg.b2nd")):
         stem = drawn.name.removesuffix("_seg.b2nd")

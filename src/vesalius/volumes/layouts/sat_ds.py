@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError
-from vesalius.folder import Origin
 from vesalius.ids import CaseId, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import Image, LabelMap, check_intensities, check_same_grid, read_image, read_label_stack
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
-from vesalius.volumes.layouts.tables import modality_of, read_json_lines, read_labels, split_of, terms_of
+from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json_lines, read_labels, split_of
 from vesalius.volumes.npy_file import read_npy
 from vesalius.volumes.patients import hash_patient
 from vesalius.volumes.regions import values_in
@@ -145,7 +144,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
                 split=split_of(entry.held.get("official_split"), entry.where),
                 patient_id=hash_patient(str(patient), dataset=entry.dataset, salt=salt) if patient else None,
                 load=load,
-                origins=(Origin(**terms_of({}, entry.dataset)),),
+                origins=(origin_of({}, entry.dataset),),
                 files=(*files, *([options.labels] if options.labels else [])),
                 sequence=sequence,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError
-from vesalius.folder import unreadable
+from vesalius.folder import Origin, unreadable
 from vesalius.ids import MODALITIES, Modality, Split
 
 _MODALITY_WORDS: dict[str, Modality] = {
@@ -181,7 +181,7 @@ def modality_of(text: str) -> tuple[Modality | None, str | None]:
     ``MRI T1`` is mr with the sequence T1, ``T2w`` is mr with T2w, ``CT`` is ct without one. None: no modality is named.
     """
     words = re.split(r"[^A-Za-z0-9*]+", text)
-    named = {_MODALITY_WORDS[word.lower()] for word in words if word.lower() in _MODALITY_WORDS}
+    named: set[Modality] = {_MODALITY_WORDS[word.lower()] for word in words if word.lower() in _MODALITY_WORDS}
     sequence = next((word for word in words if _SEQUENCE.fullmatch(word.lower().rstrip("*"))), None)
     if not named and sequence:
         named = {"mr"}
@@ -243,15 +243,15 @@ def find_table(folder: Path, names: Collection[str]) -> Path | None:
     return found[0] if found else None
 
 
-def terms_of(description: Mapping[str, Any], dataset: str) -> dict[str, str]:
+def origin_of(description: Mapping[str, Any], dataset: str) -> Origin:
     """Returns name, version, licence and attribution of a dataset, as its description states them."""
     licence = description.get("licence", description.get("license", description.get("License")))
-    return {
-        "name": dataset,
-        "version": str(description.get("release", description.get("DatasetVersion", ""))),
-        "licence": str(licence or "not stated"),
-        "attribution": str(description.get("reference", description.get("HowToAcknowledge", ""))),
-    }
+    return Origin(
+        name=dataset,
+        version=str(description.get("release", description.get("DatasetVersion", ""))),
+        licence=str(licence or "not stated"),
+        attribution=str(description.get("reference", description.get("HowToAcknowledge", ""))),
+    )
 
 
 def _is_counted(held: Mapping[str, Any]) -> bool:

@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 
 from vesalius.errors import InputError
-from vesalius.folder import Origin
 from vesalius.ids import Modality, Split, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import SUFFIXES, Image, LabelMap, check_same_grid, read_image, read_label_maps, stem_of
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.options import LayoutOptions
-from vesalius.volumes.layouts.tables import find_table, read_labels, read_rows, split_of, terms_of
+from vesalius.volumes.layouts.tables import find_table, origin_of, read_labels, read_rows, split_of
 from vesalius.volumes.regions import values_in
 
 LAYOUT = "totalsegmentator"
@@ -48,7 +47,7 @@ def totalsegmentator_cases(options: LayoutOptions) -> list[SourceCase]:
     folder = options.resolved_folder(LAYOUT)
     dataset = options.dataset_of(folder)
     splits = _splits(folder)
-    origin = Origin(**terms_of({}, dataset))
+    origin = origin_of({}, dataset)
     homes = [path for path in sorted(folder.iterdir()) if path.is_dir() and _images_in(path)]
     if not homes and _images_in(folder):
         homes = [folder]
