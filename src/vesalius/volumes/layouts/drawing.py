@@ -19,7 +19,7 @@ def label_maps_of(
         labels: label → its values; ``kidney`` may hold the values of ``left kidney`` and ``right kidney``.
         ignored: values that stand for nothing.
     """
-    named = frozenset(value for values in labels.values() for value in values)
+    elsewhere = frozenset(value for values in labels.values() for value in values) | frozenset(ignored)
     layers: list[dict[int, str]] = []
     for text, values in labels.items():
         free = next((layer for layer in layers if not layer.keys() & set(values)), None)
@@ -32,7 +32,7 @@ def label_maps_of(
             data=data,
             affine=affine,
             labels=layer,
-            ignored=(named - layer.keys()) | (frozenset(ignored) - layer.keys()),
+            ignored=elsewhere.difference(layer),
         )
         for layer in layers or [{}]
     ]
