@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vesalius.arrays import Mask
+from vesalius.arrays import BoxMask
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, Modality, ResolvedLabel, Split
 from vesalius.volumes.image import Image, LabelMap
@@ -118,6 +118,6 @@ class PreparedCase:
     row: CaseRow
     prepared: PreparedImage
     regions: tuple[Region, ...]
-    masks: tuple[Mask, ...]
+    masks: tuple[BoxMask, ...]
     unresolved: tuple[UnresolvedLabel, ...]
     resolved: Mapping[str, ResolvedLabel]

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -104,7 +104,7 @@ def _check_members(members: Collection[str], path: Path) -> None:
             )
 
 
-def _read_array(file: IO[bytes], path: Path) -> Shaped[np.ndarray, ...]:
+def _read_array(file: Any, path: Path) -> Shaped[np.ndarray, ...]:
     read_header = _READ_HEADER.get(npy_format.read_magic(file))
     if read_header is None:
         raise ValueError("a version of the format that holds no plain array")
