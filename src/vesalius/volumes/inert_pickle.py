@@ -80,6 +80,9 @@ def plain(value: Any) -> Any:
         _, shape, dtype, first_axis_fastest, data = value.state
         array = np.frombuffer(data, dtype=_dtype(dtype))
         return array.reshape(shape, order="F" if first_axis_fastest else "C").tolist()
+    if isinstance(value, Noted) and value.name.startswith("numpy.") and value.name.endswith("._frombuffer"):
+        data, dtype, shape, order = value.arguments
+        return np.frombuffer(data, dtype=_dtype(dtype)).reshape(shape, order="F" if order == "F" else "C").tolist()
     raise ValueError(f"{getattr(value, 'name', type(value).__name__)} is no number")
 
 
@@ -113,12 +116,18 @@ def _follow(machine: _Machine, name: str, argument: Any) -> None:
         raise ValueError(f"instruction {name} is not followed")
 
 
+def _dict_of(items: list[Any]) -> dict[Any, Any]:
+    held: dict[Any, Any] = {}
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        _set_item(held, key, value)
+    return held
+
+
 def _set_items(machine: _Machine) -> None:
     items = machine.since_mark()
     held = machine.stack[-1]
     if isinstance(held, dict):
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            _set_item(held, key, value)
+        held.update(_dict_of(items))
 
 
 def _set_item(held: dict[Any, Any], key: Any, value: Any) -> None:
@@ -188,6 +197,7 @@ _BUILDING: dict[str, Callable[[_Machine], None]] = {
     "APPEND": _append_one,
     "APPENDS": _append_items,
     "TUPLE": lambda machine: machine.stack.append(tuple(machine.since_mark())),
+    "DICT": lambda machine: machine.stack.append(_dict_of(machine.since_mark())),
     "LIST": lambda machine: machine.stack.append(machine.since_mark()),
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def read_npy(path: Path) -> Shaped[np.ndarray, ...]:
             return _read_array(file, path)
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+    except (ValueError, EOFError, OverflowError, SyntaxError, TokenError, TypeError) as error:
         raise damaged(path, error) from error
 
 
@@ -53,7 +54,7 @@ def read_npz(path: Path, names: Collection[str]) -> dict[str, Shaped[np.ndarray,
             missing = [name for name in names if f"{name}.npy" not in members]
             if missing:
                 raise InputError(
-                    f"no array {', '.join(missing)} in it (it holds {', '.join(sorted(members)[:8]) or 'none'})",
+                    f"no array {', '.join(missing)} in it (it holds {sorted(members)[:8]})",
                     where=path,
                     remedy="check which layout the file is of",
                 )
@@ -71,6 +72,7 @@ def read_npz(path: Path, names: Collection[str]) -> dict[str, Shaped[np.ndarray,
         EOFError,
         OverflowError,
         SyntaxError,
+        TokenError,
         TypeError,
         NotImplementedError,  # a compression that zipfile does not know
         RuntimeError,  # an encrypted member

@@ -12,7 +12,8 @@ from typing import IO, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Shaped
 
-_PIECE = 2**24
+_FIRST_PIECE, _LAST_PIECE = 2**16, 2**24
+"""Bytes asked for at once: as many as have come already, between these bounds, because a read sets them aside beforehand."""
 
 
 @runtime_checkable
@@ -53,7 +54,7 @@ def read_exactly(stream: Stream, num_bytes: int) -> bytearray:
         raise ValueError(f"{num_bytes} bytes are asked for")
     buffer = bytearray()
     while len(buffer) < num_bytes:
-        piece = stream.read(min(_PIECE, num_bytes - len(buffer)))
+        piece = stream.read(min(_piece(len(buffer)), num_bytes - len(buffer)))
         if not piece:
             raise ValueError(f"the header promises {num_bytes} bytes, {len(buffer)} are there")
         buffer += piece
@@ -69,11 +70,12 @@ def skip(stream: Stream, num_bytes: int) -> None:
     """
     if num_bytes < 0:
         raise ValueError(f"{num_bytes} bytes are to be skipped")
-    while num_bytes:
-        piece = stream.read(min(_PIECE, num_bytes))
+    num_skipped = 0
+    while num_skipped < num_bytes:
+        piece = stream.read(min(_piece(num_skipped), num_bytes - num_skipped))
         if not piece:
             raise ValueError("the voxels lie behind the end of the file")
-        num_bytes -= len(piece)
+        num_skipped += len(piece)
 
 
 def decompressed(stream: IO[bytes]) -> Stream:
@@ -117,4 +119,8 @@ def check_end(stream: Stream) -> None:
     Raises:
         EOFError, zlib.error, OSError: it is damaged.
     """
-    stream.read(_PIECE)
+    stream.read(_FIRST_PIECE)
+
+
+def _piece(num_read: int) -> int:
+    return max(_FIRST_PIECE, min(_LAST_PIECE, num_read))

@@ -103,6 +103,7 @@ def bids_cases(options: LayoutOptions) -> list[SourceCase]:
                 origins=(origin,),
                 files=(image.path, *(path for pair in tables for path in pair if path is not None)),
                 sequence=sequence,
+                made_with=" ".join(drawing.path.name for drawing in drawings[image.path]),
             )
         )
     if not cases:

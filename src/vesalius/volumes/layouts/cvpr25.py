@@ -89,6 +89,7 @@ def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
                 origins=(origin_of({}, dataset),),
                 files=(path, prompts_file),
                 sequence=sequence,
+                made_with=f"{dataset} {orientation}",
             )
         )
     if not cases:

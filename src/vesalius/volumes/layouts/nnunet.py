@@ -171,6 +171,7 @@ def _cases_of(
                 files=tuple(path for path in (image, label_file, description.path, options.labels) if path is not None),
                 sequence=channel.sequence,
                 group=stem,
+                made_with=f"{channel.number}",
             )
         )
     return cases

@@ -118,6 +118,7 @@ def preprocessed_cases(
                     ),
                     sequence=channel.sequence,
                     group=stem,
+                    made_with=f"{channel.number} {options.orientation}",
                 )
             )
     if not cases:

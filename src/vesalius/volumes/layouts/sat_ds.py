@@ -13,6 +13,7 @@ Paths are looked up from the folder given, from that of the file of lines, and f
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
                 origins=(origin_of({}, entry.dataset),),
                 files=(*files, *([options.labels] if options.labels else [])),
                 sequence=sequence,
+                made_with=json.dumps([entry.held, options.orientation], sort_keys=True),
             )
         )
     return cases

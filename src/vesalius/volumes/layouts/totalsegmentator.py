@@ -69,6 +69,7 @@ def totalsegmentator_cases(options: LayoutOptions) -> list[SourceCase]:
                     origins=(origin,),
                     files=(image, *files),
                     group=home.name,
+                    made_with=" ".join(path.name for path in files),
                 )
             )
     if not cases:
