@@ -9,7 +9,7 @@ import blosc2
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from nibabel.nifti1 import Nifti1Extension
 
 from vesalius.errors import InputError
@@ -42,13 +42,13 @@ def rotations(count):
 @pytest.mark.parametrize("ending", [".mha", ".nrrd"])
 def test_lps_of_itk_becomes_the_ras_of_nibabel(tmp_path, ending, compressed):
     for number, rotation in enumerate(rotations(4)):
-        image = sitk.GetImageFromArray(DATA.transpose(2, 1, 0))
+        image = SimpleITK.GetImageFromArray(DATA.transpose(2, 1, 0))
         image.SetSpacing((0.7, 1.5, 3.0))
         image.SetOrigin((-12.5, 40.25, 7.0))
         image.SetDirection(rotation.ravel().tolist())
         path, reference = tmp_path / f"{number}{ending}", tmp_path / f"{number}.nii.gz"
-        sitk.WriteImage(image, str(path), useCompression=compressed)
-        sitk.WriteImage(image, str(reference))
+        SimpleITK.WriteImage(image, str(path), useCompression=compressed)
+        SimpleITK.WriteImage(image, str(reference))
         found, expected = read_image(path), nibabel.load(reference)
         np.testing.assert_array_equal(found.data, DATA)
         np.testing.assert_array_equal(found.data, expected.get_fdata())
@@ -58,12 +58,12 @@ def test_lps_of_itk_becomes_the_ras_of_nibabel(tmp_path, ending, compressed):
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 def test_every_type_of_voxels_is_read_from_mha(tmp_path, kind):
     data = RNG.integers(0, 100, size=(3, 4, 5)).astype(kind)
-    sitk.WriteImage(sitk.GetImageFromArray(data.transpose(2, 1, 0)), str(tmp_path / "a.MHA".lower()))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(data.transpose(2, 1, 0)), str(tmp_path / "a.MHA".lower()))
     np.testing.assert_array_equal(read_image(tmp_path / "a.mha").data, data)
 
 
 def test_mha_of_other_kinds_is_refused(tmp_path):
-    sitk.WriteImage(sitk.GetImageFromArray(DATA), str(tmp_path / "a.mha"))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(DATA), str(tmp_path / "a.mha"))
     whole = (tmp_path / "a.mha").read_bytes()
     path = tmp_path / "b.mha"
     path.write_bytes(whole[:-20])
@@ -76,10 +76,10 @@ def test_mha_of_other_kinds_is_refused(tmp_path):
     refused(path, "MET_SHIRT")
     path.write_bytes(b"x" * 10**6)
     refused(path, "no MetaImage header")
-    sitk.WriteImage(sitk.GetImageFromArray(DATA[0]), str(tmp_path / "flat.mha"))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(DATA[0]), str(tmp_path / "flat.mha"))
     refused(tmp_path / "flat.mha", "2 axes")
-    vector = sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), dtype=np.float32), isVector=True)
-    sitk.WriteImage(vector, str(tmp_path / "vector.mha"))
+    vector = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5, 3), dtype=np.float32), isVector=True)
+    SimpleITK.WriteImage(vector, str(tmp_path / "vector.mha"))
     refused(tmp_path / "vector.mha", "several values a voxel")
 
 
@@ -227,5 +227,5 @@ def test_a_pickle_is_read_without_running_it(protocol, capsys):
 def test_a_damaged_pickle_is_refused():
     whole = pickle.dumps({"a": [1, 2, 3], "b": (1.0, "x")})
     for cut in range(len(whole) - 1):
-        with pytest.raises(ValueError, match=""):
+        with pytest.raises(ValueError, match=r"\w"):
             read_inert(whole[:cut])

@@ -10,7 +10,7 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from vesalius.errors import InputError
 from vesalius.volumes.image import read_image, read_label_maps, read_label_stack
@@ -30,12 +30,12 @@ def write_nifti(path: Path) -> int:
 
 
 def write_mha(path: Path) -> int:
-    sitk.WriteImage(sitk.GetImageFromArray(DATA), str(path))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(DATA), str(path))
     return path.read_bytes().index(b"LOCAL") + 6
 
 
 def write_zipped_mha(path: Path) -> int:
-    sitk.WriteImage(sitk.GetImageFromArray(DATA), str(path), useCompression=True)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(DATA), str(path), useCompression=True)
     return len(path.read_bytes())
 
 
@@ -96,12 +96,18 @@ def peak_of(read, path: Path) -> int:
     """Returns the most memory that reading took beyond what was in use, whatever becomes of it."""
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
+    said = refusal_of(read, path)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    assert said is None or (path.name in said and "\n" not in said)
+    return peak
+
+
+def refusal_of(read, path: Path) -> str | None:
     try:
         read(path)
     except InputError as error:
-        assert path.name in str(error)
-        assert "\n" not in str(error)
-    return tracemalloc.get_traced_memory()[1] - before
+        return str(error)
+    return None
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from vesalius.arrays import Mask
 from vesalius.errors import InputError
-from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom
+from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, silently
 from vesalius.volumes.dicom_segments import draw_masks
 from vesalius.volumes.image import Image, LabelMap
 
@@ -22,6 +22,7 @@ _FLAT = 0.1
 Contour = Float[np.ndarray, "n 3"]
 
 
+@silently()
 def read_contours(dataset: Dataset, image: Image, *, labelling: str, where: str) -> list[LabelMap]:
     """Returns the closed contours of an RTSTRUCT object, filled: as few label maps as keep overlapping ones apart.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ _LARGEST_RATIO = 2**14
 """Bytes of pixels to bytes in the file: no lossless compression of a scan reaches this."""
 
 _MAGIC = b"DICM"
+
+
+@contextlib.contextmanager
+def silently() -> Iterator[None]:
+    """Keeps pydicom's warnings, which quote values, out of every log; values are decoded when they are first asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _Bounded(io.RawIOBase):
@@ -102,8 +111,7 @@ def read_dicom(path: Path, *, where: str, tags: Sequence[str] | None = None) -> 
         InputError: it is damaged, or deflated.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        with silently():
             meta = read_file_meta_info(path)
             if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                 raise InputError("a deflated DICOM file", where=where, remedy="write it again without deflation")
@@ -149,8 +157,7 @@ def frame_of(dataset: Dataset, number: int) -> Shaped[np.ndarray, "rows columns"
     if syntax.is_encapsulated:
         if math.ceil(num_bits * frames / 8) > len(held) * _LARGEST_RATIO:
             raise ValueError("more pixels than the file could hold")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silently():
             decoded = pixel_array(dataset, index=number)
         return decoded.reshape(rows, columns)
     first, last = number * num_bits, (number + 1) * num_bits

@@ -13,7 +13,7 @@ from pydicom import Dataset
 
 from vesalius.arrays import Affine, Voxels
 from vesalius.errors import InputError
-from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, frame_of, read_dicom
+from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, frame_of, read_dicom, silently
 from vesalius.volumes.image import Image, check_grid, check_intensities
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -44,6 +44,7 @@ class Plane:
         return np.cross(self.axes[0], self.axes[1])
 
 
+@silently()
 def read_series(paths: Sequence[Path], *, where: str) -> Image:
     """Reads the slices of a series, in the order of their position.
 

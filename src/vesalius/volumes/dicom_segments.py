@@ -12,7 +12,7 @@ from pydicom import Dataset
 
 from vesalius.arrays import Affine, Mask
 from vesalius.errors import InputError
-from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, frame_of
+from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, frame_of, silently
 from vesalius.volumes.dicom_image import Plane, frames_of, plane_affine, plane_of, shared_groups
 from vesalius.volumes.image import Image, LabelMap, check_grid
 
@@ -20,6 +20,7 @@ _NEARLY_WHOLE = 0.02
 """Voxels. A stack that lies this close to the image's voxels is taken to lie on them."""
 
 
+@silently()
 def read_segments(dataset: Dataset, image: Image, *, labelling: str, where: str) -> list[LabelMap]:
     """Returns the segments of a SEG object: as few label maps as keep overlapping segments apart.
 

@@ -103,7 +103,9 @@ def write_nnunet(folder: Path, image: Image, label_map: LabelMap) -> LayoutOptio
 def write_totalsegmentator(folder: Path, image: Image, label_map: LabelMap) -> LayoutOptions:
     nifti(folder / "s0001/ct.nii.gz", image)
     for value, name in NAMES.items():
-        nifti(folder / f"s0001/segmentations/{name.replace(' ', '_')}.nii.gz", mask_of(label_map, value), dtype=np.uint8)
+        nifti(
+            folder / f"s0001/segmentations/{name.replace(' ', '_')}.nii.gz", mask_of(label_map, value), dtype=np.uint8
+        )
     (folder / "meta.csv").write_text("image_id;age;split\ns0001;70;test\n")
     return LayoutOptions(folder=folder)
 
@@ -160,7 +162,7 @@ WRITERS = {
     "dicom": write_dicom,
 }
 
-PATIENT, PATIENT_ID = "Vesal^Andries", "BRX-1514-77"
+PATIENT, PATIENT_ID = "Doebelius^Anna", "BRX-1514-77"
 
 
 def _file(storage: str, modality: str) -> FileDataset:
@@ -177,7 +179,9 @@ def _file(storage: str, modality: str) -> FileDataset:
     return dataset
 
 
-def write_series(folder: Path, image: Image, *, study: str | None = None, name="{:03d}.dcm", frame=None) -> list[Dataset]:
+def write_series(
+    folder: Path, image: Image, *, study: str | None = None, name="{:03d}.dcm", frame=None
+) -> list[Dataset]:
     """Writes an image as a CT series, its slices in no order, and returns them in the order of k."""
     folder.mkdir(parents=True, exist_ok=True)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
@@ -281,7 +285,7 @@ def dicom():
         series = staticmethod(write_series)
         seg = staticmethod(write_seg)
         rtstruct = staticmethod(write_rtstruct)
-        identifiers = ("vesal", "andries", "brx", "1514", "acc-99881", "oporinus")
+        identifiers = ("doebelius", "brx", "1514-77", "15141231", "acc-99881", "oporinus")
 
     return Dicom
 

@@ -20,7 +20,7 @@ from vesalius.folder import Origin
 from vesalius.ids import CaseId, Modality, case_id
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.dicom_contours import read_contours
-from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, is_dicom, read_dicom
+from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, is_dicom, read_dicom, silently
 from vesalius.volumes.dicom_image import read_series
 from vesalius.volumes.dicom_segments import read_segments
 from vesalius.volumes.image import Image, LabelMap
@@ -49,6 +49,7 @@ class _Series:
     files: list[Path] = field(default_factory=list)
 
 
+@silently()
 def dicom_cases(options: LayoutOptions) -> list[SourceCase]:
     """Returns a case for each image series that a SEG or RTSTRUCT object is drawn on, in the order of the file names.
 
@@ -189,6 +190,7 @@ def _scan(folder: Path) -> tuple[dict[str, _Series], list[tuple[int, Path]], int
     return series, broken, len(paths)
 
 
+@silently()
 def _header(path: Path, where: str) -> Dataset | None:
     header = read_dicom(path, where=where, tags=_HEADER)
     if header is None:

@@ -125,8 +125,8 @@ def read_description(path: Path, options: LayoutOptions) -> Description:
     )
     table = options.labels or path
     written = read_json(options.labels) if options.labels else held.get("labels")
-    if isinstance(written, dict) and not options.labels and "labels" not in held:
-        raise InputError("no labels", where=path, remedy='write {"labels": {"background": 0, "liver": 1}, …}')
+    if written is None:
+        raise InputError("no labels", where=table, remedy='write {"labels": {"background": 0, "liver": 1}, …}')
     labels = labels_from(written, table)
     ignored = next((values for text, values in labels.items() if text.lower() == "ignore"), frozenset())
     return Description(
