@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import struct
 import warnings
@@ -16,7 +17,6 @@ import numpy as np
 from jaxtyping import Shaped
 from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
@@ -45,15 +45,24 @@ DAMAGED = (
 _LARGEST_RATIO = 2**14
 """Bytes of pixels to bytes in the file: no lossless compression of a scan reaches this."""
 
+_LONGEST_START = 2**20
+"""Bytes that the elements before the data set proper are sought in."""
+
 _MAGIC = b"DICM"
 
 
 @contextlib.contextmanager
 def silently() -> Iterator[None]:
     """Keeps pydicom's warnings, which quote values, out of every log; values are decoded when they are first asked for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("pydicom")
+    was_disabled = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was_disabled
 
 
 class _Bounded(io.RawIOBase):
@@ -112,17 +121,18 @@ def read_dicom(path: Path, *, where: str, tags: Sequence[str] | None = None) -> 
     """
     try:
         with silently():
-            meta = read_file_meta_info(path)
-            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                raise InputError("a deflated DICOM file", where=where, remedy="write it again without deflation")
-            if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-                return None
             with _Bounded(path) as file:
-                return dcmread(
+                # pydicom would inflate the whole of it, however large, before anything can be asked.
+                if DeflatedExplicitVRLittleEndian.encode() in file.read(_LONGEST_START):
+                    raise InputError("a deflated DICOM file", where=where, remedy="write it again without deflation")
+                file.seek(0)
+                dataset = dcmread(
                     file,  # pyright: ignore[reportArgumentType]
                     stop_before_pixels=tags is not None,
                     specific_tags=list(tags) if tags is not None else None,
                 )
+            is_directory = dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+            return None if is_directory else dataset
     except DAMAGED as error:
         raise damaged_dicom(where, error) from None
 

@@ -73,10 +73,13 @@ def test_a_missing_channel_and_a_missing_image_fail_when_they_are_loaded(tmp_pat
     write_grid(tmp_path / "imagesTr/p_0000.nii.gz", body[0])
     for stem in ("p", "q"):
         write_grid(tmp_path / f"labelsTr/{stem}.nii.gz", body[1])
+    write_grid(tmp_path / "imagesTr/bare_0000.nii.gz", body[0])
     sources = nnunet_cases(LayoutOptions(folder=tmp_path))
-    assert len(sources) == 4
+    assert len(sources) == 5
     sources[0].load()
-    for source in sources[1:]:
+    with pytest.raises(InputError, match=r"bare_0000\.nii\.gz: no label map for this image"):
+        sources[4].load()
+    for source in sources[1:4]:
         with pytest.raises(InputError, match="no image named"):
             source.load()
 

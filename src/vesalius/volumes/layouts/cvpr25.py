@@ -64,7 +64,7 @@ def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
         SettingError: an option contradicts the dataset, or is without effect.
     """
     options.refuse_all_but("folder", "modality", "labels", "orientation", layout=LAYOUT)
-    given = options.resolved_folder(LAYOUT)
+    given = options.resolved_folder(LAYOUT, or_file=True)
     folder = given if given.is_dir() else given.parent
     prompts_file = options.labels or _find_prompts(folder)
     prompts = _prompts(prompts_file)

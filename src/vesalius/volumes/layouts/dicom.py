@@ -167,7 +167,7 @@ def _scan(folder: Path) -> tuple[dict[str, _Series], list[tuple[int, Path]], int
     """Returns the series by their UID, the damaged files with their place in the order of names, and how many files are there."""
     series: dict[str, _Series] = {}
     broken: list[tuple[int, Path]] = []
-    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for number, path in enumerate(paths, start=1):
         where = f"file {number} of {len(paths)} by name"
         try:

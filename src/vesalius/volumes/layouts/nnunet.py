@@ -97,8 +97,13 @@ def nnunet_cases(options: LayoutOptions) -> list[SourceCase]:
         if not label_maps.is_dir():
             continue
         files = {} if not images.is_dir() else _channels_by_case(images)
-        for stem, label_file in _label_files(label_maps).items():
+        label_files = _label_files(label_maps)
+        for stem, label_file in label_files.items():
             cases += _cases_of(stem, files.get(stem, {}), label_file, description, options, dataset, split, origin)
+        if split == "train":
+            drawn = {path for stem in label_files for path in files.get(stem, {}).values()}
+            bare = sorted({path for held in files.values() for path in held.values()} - drawn)
+            cases += [_bare_case(path, description, options, dataset, split, origin) for path in bare]
     if not cases:
         raise InputError("no label map here", where=folder / "labelsTr", remedy=f"put {', '.join(SUFFIXES)} there")
     return cases
@@ -175,6 +180,27 @@ def _cases_of(
             )
         )
     return cases
+
+
+def _bare_case(
+    image: Path, description: Description, options: LayoutOptions, dataset: str, split: Split, origin: Origin
+) -> SourceCase:
+    """Returns the case of a training image without label map, which fails when it is loaded."""
+    channel = description.channels[0]
+    return SourceCase(
+        case_id=case_id(channel_id(dataset, stem_of(image), channel, 1)),
+        dataset=dataset,
+        modality=options.settled_modality(channel.modality, f"{description.path}, channel {channel.name!r}"),
+        split=split,
+        patient_id=None,
+        load=partial(_refuse_bare, image),
+        origins=(origin,),
+        files=(image, description.path),
+    )
+
+
+def _refuse_bare(image: Path) -> tuple[Image, list[LabelMap]]:
+    raise InputError("no label map for this image", where=image, remedy="add it to labelsTr, or remove the image")
 
 
 def _load(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from vesalius.errors import InputError, SettingError
+from vesalius.folder import unreadable
 from vesalius.ids import MODALITIES, Modality, slug
 from vesalius.volumes.geometry import check_orientation
 
@@ -60,18 +61,29 @@ class LayoutOptions:
                     remedy=f"leave it out; the layout takes {', '.join(names)}",
                 )
 
-    def resolved_folder(self, layout: str) -> Path:
+    def resolved_folder(self, layout: str, *, or_file: bool = False) -> Path:
         """Returns `folder`, absolute.
+
+        Args:
+            layout: for messages.
+            or_file: whether a file will do as well.
 
         Raises:
             SettingError: none is given.
-            InputError: there is nothing there.
+            InputError: there is nothing there, it is no folder, or it cannot be listed.
         """
         if self.folder is None:
             raise SettingError(f"no folder to read for layout {layout!r}", remedy="give --input")
         if not self.folder.exists():
             raise InputError("no such folder", where=self.folder, remedy="check the path")
-        return self.folder.resolve()
+        folder = self.folder.resolve()
+        if folder.is_file() and or_file:
+            return folder
+        try:
+            next(folder.iterdir(), None)
+        except OSError as error:
+            raise unreadable(self.folder, error) from error
+        return folder
 
     def dataset_of(self, folder: Path) -> str:
         """Returns the dataset's name: the one given, or that of `folder`."""

@@ -122,7 +122,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
         SettingError: an option contradicts the dataset, or is without effect.
     """
     options.refuse_all_but("folder", "modality", "salt", "labels", "orientation", layout=LAYOUT)
-    entries = [entry for path in _line_files(options.resolved_folder(LAYOUT)) for entry in _entries(path)]
+    entries = [entry for path in _line_files(options.resolved_folder(LAYOUT, or_file=True)) for entry in _entries(path)]
     names = _names(entries)
     salt = options.salt_for_patients() if any(entry.held.get("patient_id") for entry in entries) else ""
     cases = []

@@ -267,5 +267,7 @@ def _is_whole(value: object) -> bool:
     if isinstance(value, float):
         return value.is_integer()
     return (
-        isinstance(value, (int, str)) and not isinstance(value, bool) and bool(re.fullmatch(r"\s*-?\d+\s*", str(value)))
+        isinstance(value, (int, str))
+        and not isinstance(value, bool)
+        and bool(re.fullmatch(r"\s*-?\d{1,18}\s*", str(value)))
     )
