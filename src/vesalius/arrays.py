@@ -27,7 +27,7 @@ Mask: TypeAlias = Bool[np.ndarray, "i j k"]
 """Voxels of one concept."""
 
 BoxMask: TypeAlias = Bool[np.ndarray, "_ _ _"]
-"""Voxels of one concept in its own box; boxes of one case differ in shape."""
+"""Voxels of one concept in a box of its own, each `i j k` of its own."""
 
 Affine: TypeAlias = Float[np.ndarray, "4 4"]
 """Voxel index (i j k 1) → world coordinate (x y z 1) in mm, RAS+."""

@@ -113,7 +113,7 @@ class PreparedCase:
         row: what the store's table says of it.
         prepared: its image.
         regions: its regions; boxes count voxels of the image. No two share a key.
-        masks: the voxels of each region in its own box, `i j k`.
+        masks: the voxels of each region in its own box, each `i j k` of its own.
         unresolved: its labels that did not become a region of a concept.
         resolved: label text → what the resolver made of it, for every label with a voxel.
     """
