@@ -71,11 +71,11 @@ def test_arrays_lie_as_their_dataset_stores_them(npz, body, prepared, dataset):
 
 def test_the_orientation_can_be_said(npz, body, prepared):
     options = npz(orientation="SAR")
-    (source,) = cvpr25_cases(LayoutOptions(folder=options.folder, orientation="SAR"))
+    (source,) = cvpr25_cases(LayoutOptions(folder=options.folder, stored_orientation="SAR"))
     _, masks = prepared(source, crop_to_foreground=False)
     np.testing.assert_array_equal(masks["right kidney"], body[1].data == 2)
     with pytest.raises(SettingError, match="none of the 48"):
-        LayoutOptions(orientation="LLS")
+        LayoutOptions(stored_orientation="LLS")
 
 
 @pytest.mark.parametrize(

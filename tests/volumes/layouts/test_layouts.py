@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_there_or_empty_is_refused(layout, tmp_path):
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_an_option_without_effect_is_refused(layout, tmp_path):
-    options = {"noncommercial": True} if layout != "atlas" else {"orientation": "LPS"}
+    options = {"noncommercial": True} if layout != "atlas" else {"stored_orientation": "LPS"}
     with pytest.raises(SettingError, match="no effect"):
         list(layout_of(layout)(LayoutOptions(folder=tmp_path if layout != "atlas" else None, **options)))
 

@@ -188,9 +188,9 @@ def test_a_case_without_properties_needs_an_orientation(tmp_path, body, write_gr
     preprocess(tmp_path / "done", image, drawn, (0, 1, 2), properties=False)
     with pytest.raises(SettingError, match="nothing says where left is"):
         nnunet_cases(LayoutOptions(folder=tmp_path / "done"))
-    (source,) = nnunet_cases(LayoutOptions(folder=tmp_path / "done", orientation="RAS"))
+    (source,) = nnunet_cases(LayoutOptions(folder=tmp_path / "done", stored_orientation="RAS"))
     assert nibabel.aff2axcodes(source.load()[0].affine) == ("R", "A", "S")
     (tmp_path / "done/nnUNetPlans_3d_fullres/p.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    (source,) = nnunet_cases(LayoutOptions(folder=tmp_path / "done", orientation="RAS"))
+    (source,) = nnunet_cases(LayoutOptions(folder=tmp_path / "done", stored_orientation="RAS"))
     with pytest.raises(InputError, match=r"p\.pkl: not the properties of a case"):
         source.load()

@@ -67,5 +67,5 @@ def test_one_case_alone_and_a_table_given_by_hand(tmp_path, body, write_grid):
     options = LayoutOptions(folder=tmp_path / "one", labels=tmp_path / "mine.csv")
     (source,) = totalsegmentator_cases(options)
     assert dict(source.load()[1][0].labels) == {1: "spleen"}
-    with pytest.raises(SettingError, match="orientation has no effect"):
-        totalsegmentator_cases(LayoutOptions(folder=tmp_path / "one", orientation="RAS"))
+    with pytest.raises(SettingError, match="stored_orientation has no effect"):
+        totalsegmentator_cases(LayoutOptions(folder=tmp_path / "one", stored_orientation="RAS"))

@@ -56,14 +56,14 @@ def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
     A label is named by its first prompt. Where ``instance_label`` is 1, the values count instances of label 1.
 
     Args:
-        options: `folder`, or one ``.jsonl`` in it; `labels` for the JSON of prompts; `orientation` of all arrays, where
+        options: `folder`, or one ``.jsonl`` in it; `labels` for the JSON of prompts; `stored_orientation` of all arrays, where
             it is neither the published one nor LPS; `modality` for cases without one.
 
     Raises:
         InputError: a file is missing or damaged, or holds no case.
         SettingError: an option contradicts the dataset, or is without effect.
     """
-    options.refuse_all_but("folder", "modality", "labels", "orientation", layout=LAYOUT)
+    options.refuse_all_but("folder", "modality", "labels", "stored_orientation", layout=LAYOUT)
     given = options.resolved_folder(LAYOUT, or_file=True)
     folder = given if given.is_dir() else given.parent
     prompts_file = options.labels or _find_prompts(folder)
@@ -77,7 +77,7 @@ def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
             named, in_name = modality_of(dataset)
             said, sequence = said or named, sequence or in_name
         stem = path.name.removesuffix(path.suffix)
-        orientation = options.orientation or _ORIENTATION_OF.get(slug(dataset), _DEFAULT_ORIENTATION)
+        orientation = options.stored_orientation or _ORIENTATION_OF.get(slug(dataset), _DEFAULT_ORIENTATION)
         cases.append(
             SourceCase(
                 case_id=case_id(stem if slug(stem).startswith(slug(dataset)) else f"{dataset}-{stem}"),

@@ -76,13 +76,13 @@ def nnunet_cases(options: LayoutOptions) -> list[SourceCase]:
 
     Args:
         options: `folder`; `modality` unless the channel names say it; `labels` in place of those of ``dataset.json``;
-            `dataset`; `orientation` for preprocessed cases whose properties do not say it.
+            `dataset`; `stored_orientation` for preprocessed cases whose properties do not say it.
 
     Raises:
         InputError: the folder or its ``dataset.json`` is missing or damaged.
         SettingError: an option is missing, contradicts the dataset, or is without effect.
     """
-    options.refuse_all_but("folder", "modality", "dataset", "labels", "orientation", layout=LAYOUT)
+    options.refuse_all_but("folder", "modality", "dataset", "labels", "stored_orientation", layout=LAYOUT)
     folder = options.resolved_folder(LAYOUT)
     if is_preprocessed(folder):
         return preprocessed_cases(options, folder, read_description)

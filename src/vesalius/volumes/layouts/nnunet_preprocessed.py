@@ -69,7 +69,7 @@ def preprocessed_cases(
     """Returns the cases of a preprocessed dataset, one a channel, in the order of their names; their split is not known.
 
     Args:
-        options: as `nnunet_cases`; `orientation` where a case has no properties.
+        options: as `nnunet_cases`; `stored_orientation` where a case has no properties.
         folder: the dataset's, or that of one configuration.
         read_description: reads ``dataset.json``.
 
@@ -92,11 +92,11 @@ def preprocessed_cases(
         properties = next(
             (path for ending in (".json", ".pkl") if (path := drawn.with_name(stem + ending)).is_file()), None
         )
-        if properties is None and options.orientation is None:
+        if properties is None and options.stored_orientation is None:
             raise SettingError(
                 f"{stem} has no properties (.pkl): nothing says where left is",
                 where=arrays,
-                remedy="add the file, or give --orientation of the source images, e.g. LPS",
+                remedy="add the file, or give --stored-orientation of the source images, e.g. LPS",
             )
         for channel in description.channels:
             named = stem if len(description.channels) == 1 else f"{stem}-{channel.number:04d}"
@@ -109,7 +109,9 @@ def preprocessed_cases(
                     ),
                     split=None,
                     patient_id=None,
-                    load=partial(_load, image, drawn, properties, plan, channel, description, options.orientation),
+                    load=partial(
+                        _load, image, drawn, properties, plan, channel, description, options.stored_orientation
+                    ),
                     origins=(origin,),
                     files=tuple(
                         path
@@ -118,7 +120,7 @@ def preprocessed_cases(
                     ),
                     sequence=channel.sequence,
                     group=stem,
-                    made_with=f"{channel.number} {options.orientation}",
+                    made_with=f"{channel.number} {options.stored_orientation}",
                 )
             )
     if not cases:

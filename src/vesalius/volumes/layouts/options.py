@@ -25,10 +25,10 @@ class LayoutOptions:
         noncommercial: take also data whose terms forbid commercial use, or are unclear.
         dataset: its name, where the folder's is not to be used.
         labels: file that says what the labels stand for, where the dataset does not hold it.
-        orientation: where the axes of arrays run to that do not say it themselves, such as ``LPS``, in the order i j k.
+        stored_orientation: where the axes of arrays run to that do not say it themselves, such as ``LPS``, in the order i j k.
 
     Raises:
-        SettingError: `orientation` is none of the 48, or `dataset` holds no letter or digit.
+        SettingError: `stored_orientation` is none of the 48, or `dataset` holds no letter or digit.
     """
 
     folder: Path | None = None
@@ -37,11 +37,11 @@ class LayoutOptions:
     noncommercial: bool = False
     dataset: str | None = None
     labels: Path | None = None
-    orientation: str | None = None
+    stored_orientation: str | None = None
 
     def __post_init__(self) -> None:
-        if self.orientation is not None:
-            check_orientation(self.orientation)
+        if self.stored_orientation is not None:
+            check_orientation(self.stored_orientation)
         if self.dataset is not None:
             try:
                 slug(self.dataset)

@@ -114,14 +114,14 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
     is the union of the two and has no value of its own.
 
     Args:
-        options: `folder`, or one ``.jsonl``; `labels` where values are not in the order of the labels; `orientation`
+        options: `folder`, or one ``.jsonl``; `labels` where values are not in the order of the labels; `stored_orientation`
             of converted arrays, where it is not the published one; `salt`; `modality` for lines without one.
 
     Raises:
         InputError: a file is missing or damaged, or a line lacks an entry.
         SettingError: an option contradicts the dataset, or is without effect.
     """
-    options.refuse_all_but("folder", "modality", "salt", "labels", "orientation", layout=LAYOUT)
+    options.refuse_all_but("folder", "modality", "salt", "labels", "stored_orientation", layout=LAYOUT)
     entries = [entry for path in _line_files(options.resolved_folder(LAYOUT, or_file=True)) for entry in _entries(path)]
     names = _names(entries)
     salt = options.salt_for_patients() if any(entry.held.get("patient_id") for entry in entries) else ""
@@ -133,7 +133,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
         files = [entry.path(key) for key in keys]
         files = [files[0], *(sorted(files[1].glob("*.npy")) if entry.converted else files[1:])]
         load = (
-            partial(_load_converted, entry, options.orientation)
+            partial(_load_converted, entry, options.stored_orientation)
             if entry.converted
             else partial(_load, entry, options.labels)
         )
@@ -148,7 +148,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
                 origins=(origin_of({}, entry.dataset),),
                 files=(*files, *([options.labels] if options.labels else [])),
                 sequence=sequence,
-                made_with=json.dumps([entry.held, options.orientation], sort_keys=True),
+                made_with=json.dumps([entry.held, options.stored_orientation], sort_keys=True),
             )
         )
     return cases
