@@ -59,6 +59,12 @@ def test_values_that_are_not_in_the_order_of_the_labels_are_known_or_refused(lin
     assert dict(source.load()[1][0].labels) == {1: "liver", 3: "spleen"}
 
 
+def test_values_beyond_the_labels_are_refused(lines):
+    (source,) = sat_ds_cases(lines(label=["liver", "spleen"]))
+    with pytest.raises(InputError, match=r"mask\.nii\.gz: values up to 3 for 2 labels"):
+        source.load()
+
+
 def test_one_structure_may_be_drawn_with_any_value(lines, body, tmp_path, write_grid):
     mask = type(body[1])(data=np.int16(255) * (body[1].data == 1), affine=body[1].affine, labels={})
     write_grid(tmp_path / "nii/mask.nii.gz", mask)

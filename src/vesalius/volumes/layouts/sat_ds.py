@@ -221,6 +221,12 @@ def _load(entry: Entry, table: Path | None) -> tuple[Image, list[LabelMap]]:
     numbers = _VALUES.get(entry.dataset, tuple(range(1, len(drawn) + 1)))
     if len(drawn) == 1 and len(values) == 1:
         numbers = tuple(values)  # one structure, drawn with any value, such as 255
+    elif max(values, default=0) > max(len(labels), *numbers):
+        raise InputError(
+            f"values up to {max(values)} for {len(labels)} labels: they are not in the order of the labels",
+            where=mask_file,
+            remedy='give --labels with {"1": "…"}',
+        )
     named = dict(zip(drawn, numbers, strict=False))
     value_of = {text.lower(): value for text, value in named.items()}
     unions = {

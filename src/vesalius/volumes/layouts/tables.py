@@ -256,11 +256,11 @@ def origin_of(description: Mapping[str, Any], dataset: str) -> Origin:
 
 def _is_counted(held: Mapping[str, Any]) -> bool:
     pairs = [value for value in held.values() if isinstance(value, list) and len(value) == 2]
-    values = {pair[0] for pair in pairs if _is_whole(pair[0])}
+    if len(pairs) != len(held) or not all(_is_whole(number) for pair in pairs for number in pair):
+        return False
+    values = {int(pair[0]) for pair in pairs}
     # [1, 2] and [3, 4] could as well be two regions of two values each: a count has to show itself as one.
-    return len(pairs) == len(values) == len(held) and any(
-        pair[1] not in values and pair[1] > len(held) for pair in pairs
-    )
+    return len(values) == len(pairs) and max(int(pair[1]) for pair in pairs) > 10 * max(values)
 
 
 def _is_whole(value: object) -> bool:
