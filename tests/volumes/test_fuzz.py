@@ -77,7 +77,7 @@ def mutated(whole: bytes, num_header: int, rng: np.random.Generator) -> bytes:
     """Returns the bytes with some of the header's replaced, lost or doubled."""
     made = bytearray(whole)
     for _ in range(int(rng.integers(1, 5))):
-        at = int(rng.integers(0, num_header))
+        at = int(rng.integers(0, min(num_header, len(made))))
         kind = rng.integers(0, 5)
         if kind == 0:
             made[at] = int(rng.integers(0, 256))

@@ -51,5 +51,5 @@ def read_b2nd(path: Path, *, shape: tuple[int, ...] | None = None) -> Shaped[np.
         if shape is None and math.prod(held) * dtype.itemsize > size * _LARGEST_RATIO:
             raise damaged(path, ValueError(f"an array of shape {held} in {size} bytes"))
         return np.asarray(array[:])
-    except (RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, OverflowError, SyntaxError) as error:
         raise damaged(path, error) from error

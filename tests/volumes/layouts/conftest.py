@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from vesalius.ids import ResolvedLabel, local_concept_id
-from vesalius.volumes.geometry import reorient
+from vesalius.volumes.geometry import reorient, spacing_mm
 from vesalius.volumes.image import Image, LabelMap
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.prepare import PrepareSettings, prepare_case
@@ -127,7 +127,7 @@ def write_cvpr25(folder: Path, image: Image, label_map: LabelMap) -> LayoutOptio
     path = folder / "CT/CT_Made/CT_Made_a.npz"
     path.parent.mkdir(parents=True)
     np.savez_compressed(
-        path, imgs=turned.data.T.astype(np.uint8), gts=drawn.data.T.astype(np.uint8), spacing=np.array([1.0, 1.0, 3.0])
+        path, imgs=turned.data.T.astype(np.uint8), gts=drawn.data.T.astype(np.uint8), spacing=np.array(spacing_mm(turned.affine))
     )
     line = {"data": "CT/CT_Made/CT_Made_a.npz", "dataset": "CT_Made", "modality": "CT", "label_existance": [True] * 3}
     (folder / "train.jsonl").write_text(json.dumps(line))

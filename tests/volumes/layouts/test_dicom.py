@@ -194,6 +194,20 @@ def test_names_that_tell_a_patient_are_refused(tmp_path, body, dicom):
         list(source.load()[1])
 
 
+def test_a_series_of_another_modality_fails_alone_unless_it_is_said(tmp_path, body, dicom):
+    series = dicom.series(tmp_path / "x", body[0])
+    dicom.seg(tmp_path / "seg.dcm", series, {"spine": body[1].data == 3})
+    for path in (tmp_path / "x").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.Modality = "OT"
+        dataset.save_as(path)
+    (source,) = cases(tmp_path)
+    with pytest.raises(InputError, match="its modality is none of CT, MR, PT, US"):
+        source.load()
+    (source,) = cases(tmp_path, modality="ct")
+    source.load()
+
+
 def test_ids_hang_on_the_salt(tmp_path, body, dicom):
     series = dicom.series(tmp_path / "x", body[0])
     dicom.seg(tmp_path / "seg.dcm", series, {"spine": body[1].data == 3})

@@ -1,10 +1,12 @@
 """What holds for every layout."""
 
 import pickle
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
+from vesalius.cli.volumes import prepare
 from vesalius.errors import InputError, SettingError
 from vesalius.ids import MODALITIES, SPLITS
 from vesalius.volumes.layouts import LAYOUTS, LayoutOptions, layout_of
@@ -89,6 +91,10 @@ def test_an_option_without_effect_is_refused(layout, tmp_path):
     options = {"noncommercial": True} if layout != "atlas" else {"stored_orientation": "LPS"}
     with pytest.raises(SettingError, match="no effect"):
         list(layout_of(layout)(LayoutOptions(folder=tmp_path if layout != "atlas" else None, **options)))
+
+
+def test_the_command_line_offers_every_layout():
+    assert set(get_args(get_type_hints(prepare)["layout"])) == set(LAYOUTS)
 
 
 def test_a_layout_that_is_not_there_is_refused():

@@ -86,9 +86,9 @@ def dicom_cases(options: LayoutOptions) -> list[SourceCase]:
         patient = str(holder.header.get("PatientID") or holder.header.get("PatientName") or "").strip()
         description = f"{holder.header.get('SeriesDescription', '')} {holder.header.get('ProtocolName', '')}"
         said = _MODALITIES.get(str(holder.header.get("Modality", "")))
-        if image is None:
-            said = said or options.modality or "ct"  # it fails when it is loaded
-        modality = options.settled_modality(said, f"series {name}")
+        is_known = said is not None or options.modality is not None
+        # Where it is not, the case fails when it is loaded, and its modality is never used.
+        modality = options.settled_modality(said, f"series {name}") if is_known else "ct"
         cases.append(
             SourceCase(
                 case_id=name,
@@ -99,6 +99,7 @@ def dicom_cases(options: LayoutOptions) -> list[SourceCase]:
                 load=partial(
                     _load,
                     tuple(image.files) if image else (),
+                    is_known,
                     tuple((str(one.header.Modality), path) for one in objects for path in one.files),
                     _identifiers(holder.header),
                     f"series {name}",
@@ -114,11 +115,19 @@ def dicom_cases(options: LayoutOptions) -> list[SourceCase]:
 
 
 def _load(
-    files: Sequence[Path], objects: Sequence[tuple[str, Path]], identifiers: Sequence[str], where: str
+    files: Sequence[Path],
+    is_known: bool,
+    objects: Sequence[tuple[str, Path]],
+    identifiers: Sequence[str],
+    where: str,
 ) -> tuple[Image, Iterator[LabelMap]]:
     if not files:
         raise InputError(
             "the image series of this segmentation is not here", where=where, remedy="add it, or leave this out"
+        )
+    if not is_known:
+        raise InputError(
+            f"its modality is none of {', '.join(_MODALITIES)}", where=where, remedy="give --modality, or leave it out"
         )
     image = read_series(files, where=where)
     return image, _label_maps(image, objects, identifiers, where)
