@@ -29,7 +29,7 @@ RECORD = "zarr.json"
 _WHOLE: ArrayConfigLike = {"write_empty_chunks": True}
 """Chunks of zeros are written too, so that one that is missing is known to be lost."""
 
-_CHUNK = 32
+_CHUNK = (48, 48, 32)
 _SHARD = 512
 _MASK_CHUNK = 2**14
 _MASK_SHARD = 2**24
@@ -84,7 +84,7 @@ def write_case(
 ) -> CaseRecord:
     """Writes a case to the folder `name` of `place`, whole or not at all.
 
-    The image is an array of levels (uint16) in chunks of 32³ voxels, in shards; the bits of all masks make up one array
+    The image is an array of levels (uint16) in chunks of 48×48×32 voxels, in shards; the bits of all masks make up one array
     of bytes. Each region has its own box there (`pack_mask`), so that labels may overlap and one region is read
     without the others.
 
@@ -112,8 +112,10 @@ def write_case(
             IMAGE,
             shape=levels.shape,
             dtype="uint16",
-            chunks=(_CHUNK,) * 3,
-            shards=tuple(min(_SHARD, -(-size // _CHUNK) * _CHUNK) for size in levels.shape),
+            chunks=_CHUNK,
+            shards=tuple(
+                min(_SHARD // step, -(-size // step)) * step for size, step in zip(levels.shape, _CHUNK, strict=True)
+            ),
             compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=2),
             dimension_names=("i", "j", "k"),
             config=_WHOLE,
