@@ -16,8 +16,8 @@ from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, frame_of, silent
 from vesalius.volumes.dicom_image import Plane, frames_of, plane_affine, plane_of, shared_groups
 from vesalius.volumes.image import Image, LabelMap, check_grid
 
-_NEARLY_WHOLE = 0.02
-"""Voxels. A stack that lies this close to the image's voxels is taken to lie on them."""
+_NEARLY_WHOLE = 0.1
+"""Voxels. A stack none of whose voxels lies further than this from one of the image's is taken to lie on them."""
 
 
 @silently()
@@ -151,12 +151,9 @@ def _snapped(affine: Affine, image: Image) -> Affine:
     whole = np.rint(transform)
     turned = np.abs(whole[:3, :3])
     fits = (turned.sum(axis=0) == 1).all() and (turned.sum(axis=1) == 1).all()
-    drift = np.abs(transform - whole)[:3, :3].sum(axis=1) @ np.array(image.data.shape)
-    if (
-        fits
-        and drift < _NEARLY_WHOLE * max(image.data.shape)
-        and np.abs(transform - whole)[:3, 3].max() < _NEARLY_WHOLE * 5
-    ):
+    off = np.abs(transform - whole)
+    furthest = (off[:3, :3] @ np.array(image.data.shape) + off[:3, 3]).max()
+    if fits and furthest < _NEARLY_WHOLE:
         return image.affine @ whole
     return affine
 

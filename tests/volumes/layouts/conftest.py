@@ -127,7 +127,10 @@ def write_cvpr25(folder: Path, image: Image, label_map: LabelMap) -> LayoutOptio
     path = folder / "CT/CT_Made/CT_Made_a.npz"
     path.parent.mkdir(parents=True)
     np.savez_compressed(
-        path, imgs=turned.data.T.astype(np.uint8), gts=drawn.data.T.astype(np.uint8), spacing=np.array(spacing_mm(turned.affine))
+        path,
+        imgs=turned.data.T.astype(np.uint8),
+        gts=drawn.data.T.astype(np.uint8),
+        spacing=np.array(spacing_mm(turned.affine)),
     )
     line = {"data": "CT/CT_Made/CT_Made_a.npz", "dataset": "CT_Made", "modality": "CT", "label_existance": [True] * 3}
     (folder / "train.jsonl").write_text(json.dumps(line))
