@@ -10,7 +10,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
@@ -83,7 +82,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> io.BufferedReader:
     return io.BufferedReader(gzip.GzipFile(path)) if _is_gzip(path) else path.open("rb")
 
 
