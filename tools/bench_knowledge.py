@@ -220,7 +220,7 @@ def write_metathesaurus(folder: Path, scale: float) -> None:
                 "(FORMAT csv, DELIMITER '|', HEADER false, QUOTE '', ESCAPE '')"
             )
     rows = (
-        f"C{place:07d}||{name}_2026AA|{name}|Synthetic {name}|{name}|2026AA||||2026AA||||{level}|1|1||PT||ENG|UTF-8|Y|Y|{name}||\n"
+        f"C{place:07d}||{name}_2026AA|{name}|Synthetic {name}|{name}|2026AA|||2026AA||||{level}|1|1||PT||ENG|UTF-8|Y|Y|{name}||\n"
         for place, (name, level) in enumerate(VOCABULARIES)
     )
     (folder / "MRSAB.RRF").write_text("".join(rows), encoding="utf-8")
@@ -237,8 +237,8 @@ def report(results: list[Measured], *, memory: str, threads: int) -> str:
         "# A graph of full UMLS size",
         "",
         "`make bench-knowledge`: a synthetic Metathesaurus, written first and not counted, is built with",
-        f"`vesalius knowledge build umls=… --memory {memory} --threads {threads}`, then opened by a new process that draws 1,000 pairs. Memory is the most that all",
-        "processes held together (resident). Seconds include the start of Python.",
+        f"`vesalius knowledge build umls=… --memory {memory} --threads {threads}`, then opened by a new process that",
+        "draws 1,000 pairs. Memory is the most that all processes held together (resident). Seconds include the start of Python.",
         "",
         "| scale | concepts | names | definitions | relations | build, s | build, MB | µs a row | graph, MB "
         "| open and draw, s | open and draw, MB |",

@@ -158,13 +158,14 @@ class Staging:
             self._open[table] = self._collected(table).open("w", encoding="utf-8")
         self._num_rows[table] += 1
         place = {"source": self.source, "file": self.file, "line": line, "row": self._num_rows[table]}
-        self._open[table].write(json.dumps({**values, **place}, ensure_ascii=False) + "\n")
+        self._open[table].write(_encode({**values, **place}) + "\n")
 
     def _collected(self, table: str) -> Path:
         return self.folder / f"{table}.jsonl"
 
 
 _IDS: Collection[str] = ("concept_id", "subject", "object")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +116,10 @@ class StoredGraph:
             chunk: rows held at a time.
         """
         listed = ", ".join(f'"{column}"' for column in columns or COLUMNS[table])
-        cursor = self._execute(self._connection.cursor(), f"SELECT {listed} FROM {{{table}}}", [])
-        while fetched := cursor.fetchmany(chunk):
-            yield from fetched
+        with self._reading(), contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(self._with_files(f"SELECT {listed} FROM {{{table}}}"))
+            while fetched := cursor.fetchmany(chunk):
+                yield from fetched
 
     def count_by(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         """Returns each combination of values of `columns` and the number of its rows, in their order."""
@@ -255,13 +257,17 @@ class StoredGraph:
         return {number: tuple(rest) for number, *rest in self._query(wanted)}
 
     def _query(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        return self._execute(self._connection, sql, values).fetchall()
+        with self._reading():
+            return self._connection.execute(self._with_files(sql), values).fetchall()
 
-    def _execute(self, connection: duckdb.DuckDBPyConnection, sql: str, values: Any) -> duckdb.DuckDBPyConnection:
-        tables = {table: f"read_parquet({literal(self.path(table))})" for table in COLUMNS}
+    def _with_files(self, sql: str) -> str:
+        return sql.format(**{table: f"read_parquet({literal(self.path(table))})" for table in COLUMNS})
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            return connection.execute(sql.format(**tables), values)
-        except duckdb.IOException as error:
+            yield
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise FolderError(
                 f"damaged table ({str(error).splitlines()[0]})", where=self.folder, remedy="build it again"
             ) from error

@@ -91,10 +91,10 @@ def strong_groups(above: dict[Node, list[Node]]) -> dict[Node, int]:
     lowest: dict[Node, int] = {}
     group: dict[Node, int] = {}
     path: list[Node] = []
-    for root, following in above.items():
+    for root, direct in above.items():
         if root in order:
             continue
-        walk = [(root, iter(following))]
+        walk = [(root, iter(direct))]
         order[root] = lowest[root] = len(order)
         path.append(root)
         while walk:

@@ -73,6 +73,7 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
     with duckdb.connect(str(database), config=config) as connection:
         connection.execute("SET enable_progress_bar = false")
         reader = RrfReader(path, staging, connection)
+        reader.check("MRSAB")
         vocabularies = _vocabularies(reader, options)
         excluded = {
             name for name, found in vocabularies.items() if is_excluded(found.licence, options.exclude_licences)
