@@ -558,6 +558,7 @@ class Bench:
     record = staticmethod(record)
     stage = staticmethod(stage)
     lines = staticmethod(staged_lines)
+    staged_rows = staticmethod(staged_rows)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ def test_every_form_is_tried(bench):
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMS) - {"umls"}))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_random_graph_written_is_read_back(bench, name, data):
     content = data.draw(contents(bench))
@@ -96,7 +96,7 @@ def test_a_random_graph_written_is_read_back(bench, name, data):
     assert rows == form.carries(content).rows()
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_random_graph_written_as_metathesaurus_is_read_back(bench, data):
     content = data.draw(contents(bench))

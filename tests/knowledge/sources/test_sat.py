@@ -63,6 +63,12 @@ def test_json_is_read_with_texts_and_with_lists_and_the_entry_spells_the_name(re
     assert rows["synonyms"] == {("NAME:left-kidney", "Kidney, left", "exact")}
 
 
+def test_a_blank_text_in_json_says_nothing(read):
+    rows = read("sat-json", '{"a": {"cleaned_definition": "", "relations": [["near", " "]], "synonyms": [""]}}')
+    assert rows["concepts"] == {("NAME:a", "a")}
+    assert not rows["definitions"] | rows["synonyms"] | rows["relations"]
+
+
 def test_the_published_sample_is_read_whole(bench, shared_data):
     path = shared_data / "sat" / "supplementary_sample.json"
     entries = json.loads(path.read_text())
