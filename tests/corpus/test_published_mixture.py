@@ -182,3 +182,25 @@ def test_forms_without_relations_are_refused():
     with pytest.raises(SettingError, match="relation_forms has no effect"):
         TextData(relation_forms=("published",))
     assert np.isclose(TextData(relation_forms=("published",), relation_share=0.2).relation_share, 0.2)
+
+
+def test_a_mixture_that_the_graph_cannot_give_is_refused_before_anything_is_fetched(published, tmp_path, capsys):
+    from vesalius.cli import main
+
+    build([f"sat-json={published / 'files' / 'supplementary_lab2def_gpt.json'}"], tmp_path / "graph")
+    arguments = [
+        "train",
+        "text",
+        "--graph",
+        str(tmp_path / "graph"),
+        "--out",
+        str(tmp_path / "run"),
+        "--recipe",
+        "sat-text",
+    ]
+    assert main(arguments) == 2
+    assert "no pairs folder" in capsys.readouterr().err
+    write_pair_index(tmp_path / "graph")
+    assert main(arguments) == 2
+    assert "the graph has no texts of 'umls_def'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

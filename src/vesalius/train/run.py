@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from vesalius.corpus.mixture import MixtureSampler
 from vesalius.corpus.pair_table import PairIndex, PairTable
 from vesalius.errors import FolderError, InputError, SettingError
 from vesalius.folder import Origin, read_manifest, write_manifest, write_text, writing_folder
@@ -107,6 +108,8 @@ def train_text_on(graph: Path, settings: TextSettings, *, out: Path, graph_hash:
     """
     if settings.data.mixture:
         pairs = PairIndex(graph)
+        # Made once more by the stage; here it refuses a mixture that the graph cannot give before an encoder is fetched.
+        MixtureSampler(pairs, parts=settings.data.mixture, batch_size=settings.data.batch_size)
         read, sides = validation_graph(StoredGraph(graph), pairs, settings.data)
         train_text(read, sides, settings, out=out, graph_hash=graph_hash, pairs=pairs)
     else:

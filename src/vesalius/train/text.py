@@ -16,7 +16,7 @@ from vesalius.corpus.mixture import MixturePart, MixtureSampler
 from vesalius.corpus.pair_table import GraphPairs, PairTable, held_out_concepts
 from vesalius.corpus.pairs import Fillers, RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
-from vesalius.errors import SettingError
+from vesalius.errors import InputError, SettingError
 from vesalius.eval.encoder import validation_scores
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
@@ -184,8 +184,17 @@ def validation_graph(stored: StoredGraph, pairs: PairTable, data: TextData) -> t
         stored: the graph, which may be larger than memory.
         pairs: its pairs.
         data: what is trained on.
+
+    Raises:
+        InputError: there is none.
     """
     found = held_out_concepts(pairs, "validation", sources=data.trained_sources, num=NUM_VALIDATION_CONCEPTS)
+    if not found:
+        raise InputError(
+            f"no held-out concept of {', '.join(data.trained_sources)} has a definition or synonym",
+            where=stored.folder,
+            remedy="build a larger graph, or train on more of its sources",
+        )
     sides: dict[ConceptId, Split] = dict.fromkeys(found, "validation")
     return Graph(stored.concepts(found), [], stored.origins), sides
 
