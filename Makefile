@@ -29,7 +29,7 @@ check: set-up ## style, types and the direction of imports
 bench: bench-knowledge bench-volumes ## every benchmark, at full size: an hour and more
 
 bench-knowledge: set-up ## a graph of full UMLS size: time and memory; ARGS="--scale 0.01" takes a minute
-	$(BIN)/python tools/bench_knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)
+	$(BIN)/python benchmarks/knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)
 
 bench-volumes: set-up ## reading crops, against the published way and nnU-Net's, into docs/benchmarks/volumes.md
 	$(BIN)/python benchmarks/volumes.py --out docs/benchmarks/volumes.md $(ARGS)
