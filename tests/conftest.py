@@ -1,6 +1,7 @@
 """What several rooms' tests need."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,14 @@ def tiny_encoder(tmp_path_factory) -> Path:
 def tiny_sources(tmp_path_factory) -> list[SourceCase]:
     """Three cases with four regions each; the last case is held out."""
     folder = tmp_path_factory.mktemp("cases")
-    rng = np.random.default_rng(0)
     labels = {value: f"kidney {value}" for value in (2, 12, 22, 32)}
 
-    def load() -> tuple[Image, list[LabelMap]]:
+    def load(seed: int) -> tuple[Image, list[LabelMap]]:
         values = np.zeros((24, 24, 16), dtype=np.int16)
         for number, value in enumerate(labels):
             i, j = 2 + 12 * (number % 2), 2 + 12 * (number // 2)
             values[i : i + 8, j : j + 8, 3:13] = value
-        data = rng.normal(40, 20, size=values.shape).astype(np.float32) + values
+        data = np.random.default_rng(seed).normal(40, 20, size=values.shape).astype(np.float32) + values
         affine = np.diag([1.0, 1.0, 3.0, 1.0])
         return Image(data=data, affine=affine), [LabelMap(data=values, affine=affine, labels=labels)]
 
@@ -99,7 +99,7 @@ def tiny_sources(tmp_path_factory) -> list[SourceCase]:
         path.write_text(str(number))
         sources.append(
             SourceCase(
-                case_id=CaseId(f"case{number}"), dataset="made", modality="ct", split=split, patient_id=None, load=load,
+                case_id=CaseId(f"case{number}"), dataset="made", modality="ct", split=split, patient_id=None, load=partial(load, number),
                 origins=(Origin(name="made", version="1", licence="CC0-1.0", attribution="made for tests"),),
                 files=(path,),
             )

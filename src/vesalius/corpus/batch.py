@@ -117,3 +117,14 @@ def relatives(concepts: Sequence[ConceptId], *, ancestors: Ancestors) -> Bool[Te
         above = ancestors(concept)
         related[place] = torch.tensor([other in above for other in concepts], dtype=torch.bool)
     return related | related.T
+
+
+def wholes(concepts: Sequence[ConceptId], keys: Sequence[str]) -> Bool[Tensor, "n n"]:
+    """Returns which two of `n` regions are a structure without a side and one side of it, either way round.
+
+    Args:
+        concepts: `n` concept of each region.
+        keys: `n` what makes two regions the same structure: the concept, and the side where there is one.
+    """
+    sided = torch.tensor([key != concept for concept, key in zip(concepts, keys, strict=True)], dtype=torch.bool)
+    return same(concepts) & (sided[:, None] ^ sided[None, :])

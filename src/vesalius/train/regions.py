@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.corpus.batch import Ancestors, RegionCrop, TextBatch, relatives, same
+from vesalius.corpus.batch import Ancestors, RegionCrop, TextBatch, relatives, same, wholes
 from vesalius.corpus.crops import CropSampler, CropSettings
 from vesalius.errors import SettingError
 from vesalius.eval.encoder import validation_scores
@@ -155,7 +155,7 @@ class RegionStage:
         return region + raw + projected, values
 
     def _region_loss(self, crops: Sequence[RegionCrop], scale: Tensor) -> Tensor:
-        """Regions of one structure are positives; of a structure and its ancestor on the same side, neither."""
+        """Regions of one structure are positives; of a structure and its ancestor, or of a whole and its side, neither."""
         module = self.module
         device = scale.device
         prompts = [prompt for crop in crops for prompt in crop.prompts]
@@ -165,8 +165,10 @@ class RegionStage:
         regions = module.aligner.project_regions(
             torch.cat([module.regions(crop.image.to(device), crop.masks.to(device)) for crop in crops])
         )
-        positives = same([key for crop in crops for key in crop.keys])
-        related = relatives([concept for crop in crops for concept in crop.concept_ids], ancestors=self._ancestors)
+        keys = [key for crop in crops for key in crop.keys]
+        concepts = [concept for crop in crops for concept in crop.concept_ids]
+        positives = same(keys)
+        related = relatives(concepts, ancestors=self._ancestors) | wholes(concepts, keys)
         return contrastive_loss(
             regions,
             texts,
