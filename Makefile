@@ -17,8 +17,8 @@ help: ## list these targets
 demo: set-up ## the whole line, from knowledge to report, into runs/demo
 	$(BIN)/vesalius demo $(if $(filter --out --out=%,$(ARGS)),,--out runs/demo) $(ARGS)
 
-test: set-up ## the test suite
-	$(BIN)/pytest $(ARGS)
+test: set-up ## the test suite; ARGS="-m slow" for what takes longer
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: set-up ## style, types and the direction of imports
 	$(BIN)/ruff check

@@ -26,6 +26,12 @@ from vesalius.errors import VesaliusError
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+_EXTRAS = {
+    "pyhornedowl": "knowledge", "blosc2": "formats", "pydicom": "formats", "onnx": "export", "onnxruntime": "export",
+    "onnxscript": "export", "dask": "cluster", "distributed": "cluster", "s3fs": "cloud", "gcsfs": "cloud",
+}  # fmt: skip
+"""Module → the extra that brings it, where it is not the demo's."""
+
 _METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
 
 
@@ -57,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("vesalius"):
             raise
-        print(f"vesalius: {error.name} is not installed – pip install 'vesalius[demo]'", file=sys.stderr)
+        extra = _EXTRAS.get((error.name or "").partition(".")[0], "demo")
+        print(f"vesalius: {error.name} is not installed – pip install 'vesalius[{extra}]'", file=sys.stderr)
         return EXIT_USAGE
     return 0
 
