@@ -171,9 +171,14 @@ def find_circle(towards: Mapping[ConceptId, Sequence[ConceptId]]) -> list[Concep
 
 
 def check_names(handbook: Handbook) -> Iterator[Problem]:
-    """Yields preferred names that two concepts bear."""
+    """Yields ids of no ontology that is looked into, and preferred names that two concepts bear."""
     bearers: dict[str, list[ConceptId]] = defaultdict(list)
+    known = (PREFIX, *(source.upper() for source in SOURCES))
     for concept in handbook:
+        if concept.concept_id.partition(":")[0] not in known:
+            yield Problem(
+                where=concept.entry.where, what=f"{concept.concept_id} is an id of none of {', '.join(known)}"
+            )
         bearers[normalise(concept.name)].append(concept.concept_id)
     for name, concepts in bearers.items():
         if len(concepts) > 1:
@@ -198,8 +203,6 @@ def check_against(
     prefixes = {concept.concept_id.partition(":")[0] for concept in ontology}
     for concept in handbook:
         if concept.concept_id.partition(":")[0] not in prefixes:
-            if not concept.concept_id.startswith(f"{PREFIX}:"):
-                yield Problem(where=concept.entry.where, what=f"{concept.concept_id} is of no known ontology")
             continue
         if concept.concept_id not in ontology:
             yield Problem(where=concept.entry.where, what=f"{concept.concept_id} ({concept.name}) is no live concept")

@@ -44,6 +44,8 @@ INNER_KEYS: Mapping[str, tuple[str, ...]] = {
     "template": (*(key for key in KEYS if key in BODY_KEYS and key not in {"concept_id", "xrefs"}), "sides"),
     "member": ("number", *(key for key in KEYS if key in BODY_KEYS)),
     "side": tuple(key for key in KEYS if key in BODY_KEYS),
+    "appearance": ("ct", "mr"),
+    "size": SIZES,
 }
 """The keys of the objects inside an entry, in the order they are written."""
 SIDED_PREDICATES = ("{side}_of", "{other_side}_of")
@@ -199,7 +201,7 @@ class _Reader:
     def appearance(self, value: Any, key: str) -> dict[str, Appearance]:
         return {
             modality: self.seen(seen, f"{key}.{modality}", modality)
-            for modality, seen in self.record(value, key, ("ct", "mr")).items()
+            for modality, seen in self.record(value, key, INNER_KEYS["appearance"]).items()
         }
 
     def seen(self, value: Any, key: str, modality: str) -> Appearance:
@@ -211,7 +213,7 @@ class _Reader:
     def size(self, value: Any, key: str) -> dict[str, Interval]:
         return {
             name: self.interval(held, f"{key}.{name}", (0.0, LARGEST))
-            for name, held in self.record(value, key, SIZES).items()
+            for name, held in self.record(value, key, INNER_KEYS["size"]).items()
         }
 
     def relation(self, value: Any, key: str, *, sided: bool) -> tuple[str, str]:
