@@ -171,7 +171,7 @@ def find_circle(towards: Mapping[ConceptId, Sequence[ConceptId]]) -> list[Concep
 
 
 def check_names(handbook: Handbook) -> Iterator[Problem]:
-    """Yields ids of no ontology that is looked into, and preferred names that two concepts bear."""
+    """Yields ids of no ontology that is looked into, preferred names that two concepts bear, and texts that are no sentences."""
     bearers: dict[str, list[ConceptId]] = defaultdict(list)
     known = (PREFIX, *(source.upper() for source in SOURCES))
     for concept in handbook:
@@ -180,6 +180,9 @@ def check_names(handbook: Handbook) -> Iterator[Problem]:
                 where=concept.entry.where, what=f"{concept.concept_id} is an id of none of {', '.join(known)}"
             )
         bearers[normalise(concept.name)].append(concept.concept_id)
+        for text in (concept.definition, *(seen.text for seen in concept.body.appearance.values() if seen.text)):
+            if not (text[0].isupper() and text.endswith(".") and text == " ".join(text.split())):
+                yield Problem(where=concept.entry.where, what=f"{concept.concept_id}: no sentence: {text!r}")
     for name, concepts in bearers.items():
         if len(concepts) > 1:
             yield Problem(

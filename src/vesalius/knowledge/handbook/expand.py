@@ -17,6 +17,7 @@ from vesalius.knowledge.handbook.entry import (
     HandbookSynonym,
     Interval,
     Sides,
+    fill,
 )
 from vesalius.knowledge.handbook.words import ordinal, roman
 
@@ -325,8 +326,9 @@ def _add_series(handbook: Handbook, entry: Entry, add: Callable[[ConceptId, str,
 
 
 def _filled(body: Body, words: Mapping[str, str], entry: Entry) -> Body:
+    """Returns `body` without placeholders; words may hold the placeholders of other words, one deep."""
     try:
-        return body.filled(words)
+        return body.filled({key: fill(text, words) for key, text in words.items()})
     except KeyError as error:
         raise InputError(
             f"nothing stands for the placeholder {{{error.args[0]}}}", where=entry.where, remedy="see SCHEMA.md"

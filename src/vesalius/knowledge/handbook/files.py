@@ -90,15 +90,7 @@ def _ordered(value: Any, keys: tuple[str, ...]) -> Any:
     """Returns an object with its keys in order, unknown ones last, empty values left out (an empty side stays)."""
     if not isinstance(value, dict):
         return value
-    inner = {
-        "sides": "sides",
-        "series": "series",
-        "template": "template",
-        "left": "side",
-        "right": "side",
-        "appearance": "appearance",
-        "size": "size",
-    }
+    inner = {key: key for key in INNER_KEYS} | {"left": "side", "right": "side"}
     made: dict[str, Any] = {}
     for key in (*(key for key in keys if key in value), *(key for key in value if key not in keys)):
         held = value[key]

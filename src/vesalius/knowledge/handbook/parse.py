@@ -45,6 +45,8 @@ INNER_KEYS: Mapping[str, tuple[str, ...]] = {
     "member": ("number", *(key for key in KEYS if key in BODY_KEYS)),
     "side": tuple(key for key in KEYS if key in BODY_KEYS),
     "appearance": ("ct", "mr"),
+    "ct": ("text", "density_hu", "enhanced_hu"),
+    "mr": ("text",),
     "size": SIZES,
 }
 """The keys of the objects inside an entry, in the order they are written."""
@@ -53,11 +55,9 @@ HU = (-1100.0, 3500.0)
 LARGEST = 1e5
 """Millilitres, millimetres: nothing in a body is larger."""
 
-_SENTENCES = re.compile(r"[A-Z{0-9].*[.]", re.DOTALL)
+_SENTENCES = re.compile(r"[A-Z{0-9].*[.}]", re.DOTALL)
 _CURIE = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*:[A-Za-z0-9][A-Za-z0-9_.\-]*")
-_TARGET = re.compile(
-    rf"(?:{_CURIE.pattern}(?:#(?:\d+|\{{number\}}))?(?:@(?:left|right|other|unsided))?|\{{(?:previous|next)\}})"
-)
+_TARGET = re.compile(rf"(?:{_CURIE.pattern}(?:#(?:\d+|\{{number\}}))?(?:@(?:left|right|other|unsided))?|\{{[a-z_]+\}})")
 _VERSION = re.compile(r"\d+\.\d+")
 
 
@@ -150,7 +150,7 @@ class _Reader:
         return self.matching(value, key, _CURIE, "a CURIE such as UBERON:0002107")
 
     def target(self, value: Any, key: str) -> str:
-        return self.matching(value, key, _TARGET, "a target: ID, ID#5, ID@left, {previous}, {next}")
+        return self.matching(value, key, _TARGET, "a target: ID, ID#5, ID@left, {previous}, {next}, {a word}")
 
     def one_of(self, value: Any, key: str, known: tuple[str, ...]) -> str:
         if value not in known:
@@ -205,9 +205,8 @@ class _Reader:
         }
 
     def seen(self, value: Any, key: str, modality: str) -> Appearance:
-        ranges = ("density_hu", "enhanced_hu") if modality == "ct" else ()
-        record = self.record(value, key, ("text", *ranges))
-        read = {name: self.interval(record[name], f"{key}.{name}", HU) for name in ranges if name in record}
+        record = self.record(value, key, INNER_KEYS[modality])
+        read = {name: self.interval(held, f"{key}.{name}", HU) for name, held in record.items() if name != "text"}
         return Appearance(text=self.sentences(record["text"], f"{key}.text") if "text" in record else "", **read)
 
     def size(self, value: Any, key: str) -> dict[str, Interval]:
