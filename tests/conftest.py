@@ -6,8 +6,9 @@ import pytest
 
 from vesalius.folder import Origin
 from vesalius.ids import ConceptId
-from vesalius.knowledge.concept import Concept, Definition, Predicate, Relation, Scope, Synonym
+from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.predicates import IS_A_OR_PART_OF
 
 ORGANS = ("liver", "spleen", "kidney", "lung", "heart", "brain", "stomach", "pancreas", "bladder", "colon")
 
@@ -30,7 +31,7 @@ def graph() -> Graph:
     ]
     relations = [
         Relation(
-            subject=concept.concept_id, predicate=Predicate.IS_A_OR_PART_OF, object=root.concept_id, source="uberon"
+            subject=concept.concept_id, predicate=IS_A_OR_PART_OF, object=root.concept_id, source="uberon"
         )
         for concept in concepts
     ]

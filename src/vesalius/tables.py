@@ -14,13 +14,16 @@ from vesalius.errors import FolderError
 from vesalius.folder import writing
 
 
-def write_table(path: Path, rows: Iterable[Sequence[Any]], *, schema: Mapping[str, str]) -> int:
+def write_table(
+    path: Path, rows: Iterable[Sequence[Any]], *, schema: Mapping[str, str], row_group_size: int = 122_880
+) -> int:
     """Writes `rows` as a Parquet file, whole or not at all, without holding them in memory.
 
     Args:
         path: the file to write.
         rows: one sequence of values a row, in the order of `schema`.
         schema: column → DuckDB type, e.g. ``{"name": "VARCHAR", "volume_mm3": "DOUBLE"}``.
+        row_group_size: rows of a row group, the least that a reader of one row reads.
 
     Returns:
         The number of rows written.
@@ -36,7 +39,7 @@ def write_table(path: Path, rows: Iterable[Sequence[Any]], *, schema: Mapping[st
         with writing(path) as temporary, duckdb.connect() as connection:
             connection.execute(
                 "COPY (SELECT * FROM read_json($staged, format := 'newline_delimited', columns := $schema)) "
-                f"TO {_literal(temporary)} (FORMAT parquet, COMPRESSION zstd)",
+                f"TO {literal(temporary)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_size})",
                 {"staged": str(staged), "schema": dict(schema)},
             )
     return num_rows
@@ -53,12 +56,21 @@ def read_table(path: Path, *, schema: Mapping[str, str]) -> list[tuple[Any, ...]
     columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in schema.items())
     try:
         with duckdb.connect() as connection:
-            return connection.execute(f"SELECT {columns} FROM read_parquet({_literal(path)})").fetchall()
+            return connection.execute(f"SELECT {columns} FROM read_parquet({literal(path)})").fetchall()
     except duckdb.Error as error:
         raise FolderError(
             f"damaged table ({str(error).splitlines()[0]})", where=path, remedy="build it again"
         ) from error
 
 
-def _literal(path: Path) -> str:
+def count_by(path: Path, column: str) -> list[tuple[Any, int]]:
+    """Returns each value of a column and the number of its rows, in the order of the values."""
+    with duckdb.connect() as connection:
+        return connection.execute(
+            f'SELECT "{column}", count(*) FROM read_parquet({literal(path)}) GROUP BY 1 ORDER BY 1'
+        ).fetchall()
+
+
+def literal(path: Path) -> str:
+    """Returns `path` as a quoted SQL string, for statements that take no parameter there."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vesalius.ids import ConceptId
+from vesalius.knowledge.predicates import Predicate
 
 
 class Scope(StrEnum):
@@ -16,24 +17,6 @@ class Scope(StrEnum):
     NARROW = "narrow"
     BROAD = "broad"
     RELATED = "related"
-
-
-class Predicate(StrEnum):
-    """What a relation says. Closed: a source maps its own words onto these."""
-
-    IS_A = "is_a"
-    PART_OF = "part_of"
-    IS_A_OR_PART_OF = "is_a_or_part_of"
-    """For sources that do not say which of the two it is."""
-
-    @property
-    def words(self) -> str:
-        """The predicate as it reads inside a sentence."""
-        return {
-            Predicate.IS_A: "is a",
-            Predicate.PART_OF: "is part of",
-            Predicate.IS_A_OR_PART_OF: "is a kind or part of",
-        }[self]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +30,11 @@ class Synonym:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """A sentence that says what a concept is."""
+    """A sentence that says what a concept is; `references` name where its source has it from."""
 
     text: str
     source: str
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

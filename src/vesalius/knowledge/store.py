@@ -1,69 +1,108 @@
-"""The graph on disk: five Parquet tables and a manifest.
+"""The graph on disk: Parquet tables with written schemas, and a manifest.
 
-| table | columns |
-|---|---|
-| `concepts` | concept_id, name, source |
-| `synonyms` | concept_id, text, scope, source |
-| `definitions` | concept_id, text, source |
-| `relations` | subject, predicate, object, source |
-| `xrefs` | concept_id, target, source |
+| table | columns | order |
+|---|---|---|
+| `concepts` | number, concept_id, name, source | source, concept_id |
+| `synonyms` | number, concept_id, text, scope, source, concept_number | source, scope, concept |
+| `definitions` | number, concept_id, text, references, source, concept_number | source, concept |
+| `relations` | number, subject, predicate, object, source, subject_number, object_number | source, subject, predicate, object |
+| `xrefs` | number, concept_id, target, source, concept_number | source, concept |
+| `names` | normalised, concept_number, is_preferred | normalised, those that prefer it first |
+| `draws` | kind, source, scope, first, num | |
+| `conflicts` | kind, text, concept_ids, source, file, line | |
+| `rejects` | reason, content, source, file, line | |
+
+Sources come in the order they were given in, scopes as exact, narrow, broad, related. `number` counts a table's rows from 0, and
+`*_number` is the `number` of a concept. So the rows of one source (of synonyms: of one source and scope) lie side by side; `draws` says
+where: rows `first` to `first + num - 1` of the table of `kind` (``name``, ``synonym``, ``definition``, ``relation``). To draw one of a million
+relations of a source is to draw a number, and to read a row by its number reads one small row group.
+
+`conflicts` holds what might have tied concepts together and was not let to (`knowledge.merge`), `rejects` the rows that were left out.
+An id whose concept became part of another is among the other's xrefs.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vesalius.folder import origins_of, read_manifest, write_manifest, writing_folder
 from vesalius.ids import ConceptId
-from vesalius.knowledge.concept import Concept, Definition, Predicate, Relation, Scope, Synonym, Xref
+from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym, Xref
 from vesalius.knowledge.graph import Graph
-from vesalius.tables import read_table, write_table
+from vesalius.knowledge.names import normalise
+from vesalius.knowledge.predicates import Predicate
+from vesalius.tables import count_by, read_table, write_table
 
 KIND = "graph"
-SCHEMA = 1
+SCHEMA = 2
 
 _TEXT = "VARCHAR"
-_COLUMNS = {
-    "concepts": {"concept_id": _TEXT, "name": _TEXT, "source": _TEXT},
-    "synonyms": {"concept_id": _TEXT, "text": _TEXT, "scope": _TEXT, "source": _TEXT},
-    "definitions": {"concept_id": _TEXT, "text": _TEXT, "source": _TEXT},
-    "relations": {"subject": _TEXT, "predicate": _TEXT, "object": _TEXT, "source": _TEXT},
-    "xrefs": {"concept_id": _TEXT, "target": _TEXT, "source": _TEXT},
-}
+_NUMBER = "BIGINT"
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "concepts": {"number": _NUMBER, "concept_id": _TEXT, "name": _TEXT, "source": _TEXT},
+    "synonyms": {
+        "number": _NUMBER, "concept_id": _TEXT, "text": _TEXT, "scope": _TEXT, "source": _TEXT, "concept_number": _NUMBER,
+    },
+    "definitions": {
+        "number": _NUMBER, "concept_id": _TEXT, "text": _TEXT, "references": "VARCHAR[]", "source": _TEXT,
+        "concept_number": _NUMBER,
+    },
+    "relations": {
+        "number": _NUMBER, "subject": _TEXT, "predicate": _TEXT, "object": _TEXT, "source": _TEXT,
+        "subject_number": _NUMBER, "object_number": _NUMBER,
+    },
+    "xrefs": {"number": _NUMBER, "concept_id": _TEXT, "target": _TEXT, "source": _TEXT, "concept_number": _NUMBER},
+    "names": {"normalised": _TEXT, "concept_number": _NUMBER, "is_preferred": "BOOLEAN"},
+    "draws": {"kind": _TEXT, "source": _TEXT, "scope": _TEXT, "first": _NUMBER, "num": _NUMBER},
+    "conflicts": {
+        "kind": _TEXT, "text": _TEXT, "concept_ids": "VARCHAR[]", "source": _TEXT, "file": _TEXT, "line": _NUMBER,
+    },
+    "rejects": {"reason": _TEXT, "content": _TEXT, "source": _TEXT, "file": _TEXT, "line": _NUMBER},
+}  # fmt: skip
+"""Table → column → DuckDB type."""
+
+ROW_GROUP_SIZE = 20_480
+"""Rows read to have one of them by its number."""
+
+SCOPES = tuple(Scope)
+"""In the order of the table."""
 
 
 def write_graph(graph: Graph, folder: Path) -> None:
-    """Writes `graph` to `folder`, whole or not at all; an older graph there is replaced."""
-    rows = {
-        "concepts": ((c.concept_id, c.name, c.source) for c in graph),
-        "synonyms": ((c.concept_id, s.text, s.scope, s.source) for c in graph for s in c.synonyms),
-        "definitions": ((c.concept_id, d.text, d.source) for c in graph for d in c.definitions),
-        "relations": ((r.subject, r.predicate, r.object, r.source) for r in graph.relations),
-        "xrefs": ((c.concept_id, x.target, x.source) for c in graph for x in c.xrefs),
-    }
+    """Writes `graph` to `folder`, whole or not at all; an older graph there is replaced.
+
+    Sources come in the order of `graph.origins`, then as they turn up.
+    """
+    tables = _tables(graph)
     with writing_folder(folder) as temporary:
-        for table, columns in _COLUMNS.items():
-            write_table(temporary / f"{table}.parquet", rows[table], schema=columns)
-        write_manifest(temporary, kind=KIND, schema=SCHEMA, origins=graph.origins, details={"counts": graph.counts()})
+        for table, columns in COLUMNS.items():
+            write_table(temporary / f"{table}.parquet", tables[table], schema=columns, row_group_size=ROW_GROUP_SIZE)
+        order = [origin.name for origin in graph.origins]
+        write_manifest(
+            temporary, kind=KIND, schema=SCHEMA, origins=graph.origins,
+            details={"counts": count_rows(temporary, order), "merged": {}, "excluded": []},
+        )  # fmt: skip
 
 
 def read_graph(folder: Path) -> Graph:
-    """Reads the graph that `write_graph` wrote.
+    """Reads a whole graph into memory; for a big one open a `StoredGraph` instead.
 
     Raises:
         FolderError: `folder` holds no graph, a damaged one, or one of another schema.
     """
     manifest = read_manifest(folder, kind=KIND, schema=SCHEMA)
-    rows = {table: read_table(folder / f"{table}.parquet", schema=columns) for table, columns in _COLUMNS.items()}
     synonyms: dict[str, list[Synonym]] = defaultdict(list)
-    for concept, text, scope, source in rows["synonyms"]:
+    for concept, text, scope, source in _read(folder, "synonyms", "concept_id", "text", "scope", "source"):
         synonyms[concept].append(Synonym(text=text, scope=Scope(scope), source=source))
     definitions: dict[str, list[Definition]] = defaultdict(list)
-    for concept, text, source in rows["definitions"]:
-        definitions[concept].append(Definition(text=text, source=source))
+    for concept, text, references, source in _read(folder, "definitions", "concept_id", "text", "references", "source"):
+        definitions[concept].append(Definition(text=text, source=source, references=tuple(references)))
     xrefs: dict[str, list[Xref]] = defaultdict(list)
-    for concept, target, source in rows["xrefs"]:
+    for concept, target, source in _read(folder, "xrefs", "concept_id", "target", "source"):
         xrefs[concept].append(Xref(target=target, source=source))
     return Graph(
         (
@@ -71,11 +110,80 @@ def read_graph(folder: Path) -> Graph:
                 concept_id=ConceptId(concept), name=name, source=source,
                 synonyms=tuple(synonyms[concept]), definitions=tuple(definitions[concept]), xrefs=tuple(xrefs[concept]),
             )
-            for concept, name, source in rows["concepts"]
+            for concept, name, source in _read(folder, "concepts", "concept_id", "name", "source")
         ),
         (
             Relation(subject=ConceptId(s), predicate=Predicate(p), object=ConceptId(o), source=source)
-            for s, p, o, source in rows["relations"]
+            for s, p, o, source in _read(folder, "relations", "subject", "predicate", "object", "source")
         ),
         origins_of(manifest),
     )  # fmt: skip
+
+
+def count_rows(folder: Path, order: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Returns source → table → number of its rows, sources in `order` first."""
+    kinds = ("concepts", "synonyms", "definitions", "relations", "xrefs")
+    counts: dict[str, dict[str, int]] = {source: dict.fromkeys(kinds, 0) for source in order}
+    for table in kinds:
+        for source, num in count_by(folder / f"{table}.parquet", "source"):
+            counts.setdefault(source, dict.fromkeys(kinds, 0))[table] = num
+    return counts
+
+
+def _read(folder: Path, table: str, *columns: str) -> list[tuple[Any, ...]]:
+    return read_table(folder / f"{table}.parquet", schema={column: COLUMNS[table][column] for column in columns})
+
+
+def _tables(graph: Graph) -> dict[str, list[tuple[Any, ...]]]:
+    places: dict[str, int] = {origin.name: place for place, origin in enumerate(graph.origins)}
+
+    def place(source: str) -> int:
+        return places.setdefault(source, len(places))
+
+    concepts = sorted(graph, key=lambda concept: place(concept.source))
+    numbers = {concept.concept_id: number for number, concept in enumerate(concepts)}
+    synonyms = [(c.concept_id, s.text, str(s.scope), s.source, numbers[c.concept_id]) for c in concepts for s in c.synonyms]
+    definitions = [
+        (c.concept_id, d.text, list(d.references), d.source, numbers[c.concept_id]) for c in concepts for d in c.definitions
+    ]
+    xrefs = [(c.concept_id, x.target, x.source, numbers[c.concept_id]) for c in concepts for x in c.xrefs]
+    relations = [
+        (r.subject, r.predicate, r.object, r.source, numbers[r.subject], numbers[r.object]) for r in graph.relations
+    ]
+    tables: dict[str, list[tuple[Any, ...]]] = {
+        "concepts": _numbered((c.concept_id, c.name, c.source) for c in concepts),
+        "synonyms": _numbered(sorted(synonyms, key=lambda row: (place(row[3]), SCOPES.index(Scope(row[2])), row[4]))),
+        "definitions": _numbered(sorted(definitions, key=lambda row: (place(row[3]), row[4]))),
+        "relations": _numbered(sorted(relations, key=lambda row: (place(row[3]), row[4], row[1], row[5]))),
+        "xrefs": _numbered(sorted(xrefs, key=lambda row: (place(row[2]), row[3]))),
+        "conflicts": [],
+        "rejects": [],
+    }
+    names = {
+        (normalise(text), numbers[c.concept_id]): normalise(text) == normalise(c.name)
+        for c in concepts
+        for text in c.exact_names()
+    }
+    tables["names"] = [
+        (*key, is_preferred) for key, is_preferred in sorted(names.items(), key=lambda i: (i[0][0], not i[1], i[0][1]))
+    ]
+    tables["draws"] = _draws(tables)
+    return tables
+
+
+def _numbered(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(number, *row) for number, row in enumerate(rows)]
+
+
+def _draws(tables: Mapping[str, list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+    """Returns where the rows of each kind, source and scope lie."""
+    groups: dict[tuple[str, str, str | None], list[int]] = defaultdict(list)
+    for number, _, _, source in tables["concepts"]:
+        groups["name", source, None].append(number)
+    for number, _, _, scope, source, _ in tables["synonyms"]:
+        groups["synonym", source, scope].append(number)
+    for number, _, _, _, source, _ in tables["definitions"]:
+        groups["definition", source, None].append(number)
+    for number, _, _, _, source, _, _ in tables["relations"]:
+        groups["relation", source, None].append(number)
+    return [(*key, numbers[0], len(numbers)) for key, numbers in sorted(groups.items(), key=str)]

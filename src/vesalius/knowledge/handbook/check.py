@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vesalius.errors import InputError
 from vesalius.ids import ConceptId
+from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.handbook.entry import PREFIX, SPATIAL, Entry
 from vesalius.knowledge.handbook.expand import Handbook
@@ -18,9 +19,8 @@ from vesalius.knowledge.handbook.files import handbook_files, lines_of
 from vesalius.knowledge.handbook.parse import parse_line
 from vesalius.knowledge.handbook.spellings import LabelIndex, coverage, read_labels, read_unresolved
 from vesalius.knowledge.names import normalise
-from vesalius.knowledge.sources.cellxgene import read_mondo, read_uberon
 
-SOURCES = {"uberon": read_uberon, "mondo": read_mondo}
+ONTOLOGIES = ("uberon", "mondo")
 DECISIONS = "decisions.tsv"
 """Where the handbook differs from an ontology, and why: subject, predicate, object, decision."""
 
@@ -74,12 +74,10 @@ def check_all(folder: Path, *, labels: Path | None = None) -> Outcome:
     ]
     decided = read_decisions(folder / DECISIONS)
     others: list[tuple[str, str]] = []
-    for source, read in SOURCES.items():
-        ontology = read()
+    for source in ONTOLOGIES:
+        ontology = build_graph([source])
         problems += check_against(handbook, ontology, decided)
-        others += [
-            (f"{source} {concept.concept_id}", text.text) for concept in ontology for text in concept.definitions
-        ]
+        others += [(str(concept.concept_id), text.text) for concept in ontology for text in concept.definitions]
     problems += check_wording(handbook, others)
     relations = sum(len(concept.relations) for concept in handbook)
     summary = [f"{len(handbook.entries)} entries, {len(handbook)} concepts, {relations} relations (kept directions)"]
@@ -173,7 +171,7 @@ def find_circle(towards: Mapping[ConceptId, Sequence[ConceptId]]) -> list[Concep
 def check_names(handbook: Handbook) -> Iterator[Problem]:
     """Yields ids of no ontology that is looked into, preferred names that two concepts bear, and texts that are no sentences."""
     bearers: dict[str, list[ConceptId]] = defaultdict(list)
-    known = (PREFIX, *(source.upper() for source in SOURCES))
+    known = (PREFIX, *(source.upper() for source in ONTOLOGIES))
     for concept in handbook:
         if concept.concept_id.partition(":")[0] not in known:
             yield Problem(

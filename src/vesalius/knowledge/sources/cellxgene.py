@@ -15,71 +15,77 @@ from typing import Any
 
 from vesalius.errors import InputError
 from vesalius.folder import Origin, sha256_of
-from vesalius.ids import ConceptId, concept_id
-from vesalius.knowledge.concept import Concept, Definition, Predicate, Relation, Scope, Synonym
-from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.concept import Scope
+from vesalius.knowledge.predicates import IS_A_OR_PART_OF
+from vesalius.knowledge.staging import Staging
 
 PACKAGE = "cellxgene-ontology-guide"
 _DATA = "cellxgene_ontology_guide/data"
 
 
-def read_uberon() -> Graph:
-    """Returns UBERON: every live concept with name, exact synonyms, definition and direct parents.
+def stage_uberon(staging: Staging) -> tuple[Origin, ...]:
+    """Stages UBERON: every live concept with name, exact synonyms, definition and direct parents; every obsolete one.
 
     Raises:
         InputError: the package is not installed, or its data is not what this reader knows.
     """
-    return _read("UBERON", licence="CC-BY-3.0", attribution="Uberon multi-species anatomy ontology, https://uberon.org")
-
-
-def read_mondo() -> Graph:
-    """Returns MONDO: every live disease with name, exact synonyms, definition and direct parents.
-
-    Raises:
-        InputError: as for `read_uberon`.
-    """
-    return _read(
-        "MONDO", licence="CC-BY-4.0", attribution="Mondo Disease Ontology, https://mondo.monarchinitiative.org"
+    return _stage(
+        "UBERON",
+        staging,
+        licence="CC-BY-3.0",
+        attribution="Uberon multi-species anatomy ontology, https://uberon.org",
     )
 
 
-def _read(prefix: str, *, licence: str, attribution: str) -> Graph:
-    source = prefix.lower()
+def stage_mondo(staging: Staging) -> tuple[Origin, ...]:
+    """Stages MONDO: every live disease with name, exact synonyms, definition and direct parents; every obsolete one.
+
+    Raises:
+        InputError: as for `stage_uberon`.
+    """
+    return _stage(
+        "MONDO",
+        staging,
+        licence="CC-BY-4.0",
+        attribution="Mondo Disease Ontology, https://mondo.monarchinitiative.org",
+    )
+
+
+def _stage(prefix: str, staging: Staging, *, licence: str, attribution: str) -> tuple[Origin, ...]:
     path, release = _asset(prefix)
+    staging.file = path.name
     entries = _decode(path)
-    live = {key: entry for key, entry in entries.items() if not entry["deprecated"] and key.startswith(f"{prefix}:")}
-    concepts = []
-    relations = []
+    own = {key: entry for key, entry in entries.items() if key.startswith(f"{prefix}:")}
+    live = {key: entry for key, entry in own.items() if not entry["deprecated"]}
+    for key in sorted(own.keys() - live.keys()):
+        replaced_by = own[key].get("replaced_by")
+        staging.obsolete(
+            key, name=own[key]["label"].strip() or None, replaced_by=[replaced_by] if replaced_by else (), line=None
+        )
     for key in sorted(live):
         entry = live[key]
         name = entry["label"].strip()
         if not name:
             raise InputError(f"{key} is live but has no name", where=path, remedy=f"reinstall {PACKAGE}")
-        subject = concept_id(key)
-        others = [text for text in dict.fromkeys(map(str.strip, entry.get("synonyms") or ())) if text and text != name]
+        staging.concept(key, name, line=None)
+        for text in dict.fromkeys(map(str.strip, entry.get("synonyms") or ())):
+            if text and text != name:
+                staging.synonym(key, text, Scope.EXACT, line=None)
         described = (entry.get("description") or "").strip()
-        concepts.append(
-            Concept(
-                concept_id=subject,
-                name=name,
-                source=source,
-                synonyms=tuple(Synonym(text=text, scope=Scope.EXACT, source=source) for text in others),
-                definitions=(Definition(text=described, source=source),) if described else (),
-            )
-        )
-        relations += [
-            Relation(subject=subject, predicate=Predicate.IS_A_OR_PART_OF, object=ConceptId(parent), source=source)
-            for parent, distance in sorted(entry["ancestors"].items())
-            if distance == 1 and parent in live
-        ]
-    origin = Origin(
-        name=source,
-        version=f"{release} ({PACKAGE} {metadata.version(PACKAGE)})",
-        licence=licence,
-        attribution=attribution,
-        sha256={path.name: sha256_of(path)},
+        if described:
+            staging.definition(key, described, line=None)
+        for parent, distance in sorted(entry["ancestors"].items()):
+            if distance == 1 and parent in live:
+                staging.relation(key, IS_A_OR_PART_OF, parent, line=None)
+    return (
+        Origin(
+            name=staging.source,
+            version=f"{release} ({PACKAGE} {metadata.version(PACKAGE)})",
+            licence=licence,
+            attribution=attribution,
+            sha256={path.name: sha256_of(path)},
+        ),
     )
-    return Graph(concepts, relations, [origin])
 
 
 def _asset(prefix: str) -> tuple[Path, str]:

@@ -1,0 +1,199 @@
+"""Rich Release Format: UMLS tables as DuckDB reads them, with lines, and with messages that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import duckdb
+
+from vesalius.errors import InputError
+from vesalius.folder import unreadable
+from vesalius.knowledge.staging import STAGED, Staging
+from vesalius.tables import literal
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    table: tuple(columns.split())
+    for table, columns in {
+        "MRSAB": (
+            "vcui rcui vsab rsab son sf sver vstart vend imeta rmeta slc scc srl tfr cfr cxty ttyl atnl lat cenc curver sabin ssn scit"
+        ),
+        "MRSTY": "cui tui stn sty atui cvf",
+        "MRCONSO": "cui lat ts lui stt sui ispref aui saui scui sdui sab tty code str srl suppress cvf",
+        "MRDEF": "cui aui atui satui sab def suppress cvf",
+        "MRREL": "cui1 aui1 stype1 rel cui2 aui2 stype2 rela rui srui sab sl rg dir suppress cvf",
+    }.items()
+}
+"""Table → its columns, in the order of MRFILES."""
+
+LONGEST_LINE = 16_000_000
+"""Bytes of a line; no definition comes near."""
+
+Result = TypeVar("Result")
+
+_LINE = re.compile(r"CSV Error on Line: (\d+)")
+_FOUND = re.compile(r"Expected Number of Columns: \d+ Found: (\d+)")
+
+
+class RrfReader:
+    """The tables of a Metathesaurus folder, in a DuckDB connection.
+
+    Attributes:
+        files: table → its file.
+        staging: where rows go.
+
+    Raises:
+        InputError: a table is missing.
+    """
+
+    def __init__(self, folder: Path, staging: Staging, connection: duckdb.DuckDBPyConnection) -> None:
+        self.staging = staging
+        self.files = {table: _file_of(folder, table) for table in COLUMNS}
+        self._read = dict(self.files)
+        self._connection = connection
+
+    def table(self, table: str) -> str:
+        """Returns what to write for `table` in a query: its columns and `line`, empty fields as NULL.
+
+        Quoting is off. The ``|`` that closes the last field makes one more, empty column.
+        """
+        columns = dict.fromkeys((*COLUMNS[table], "closing"), "VARCHAR")
+        listed = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
+        return (
+            f"(SELECT *, row_number() OVER () AS line FROM read_csv({literal(self._read[table])}, delim = '|', quote = '', "
+            "escape = '', header = false, auto_detect = false, null_padding = false, strict_mode = true, nullstr = '', "
+            f"max_line_size = {LONGEST_LINE}, columns = {{{listed}}})) AS {table.lower()}"
+        )
+
+    def make(self, name: str, query: str) -> None:
+        """Makes a table of a query."""
+        self._retried(query, lambda sql: self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {sql}"))
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Returns the rows of a query; for small results."""
+        return self._retried(query, lambda sql: self._connection.execute(sql).fetchall())
+
+    def drop(self, name: str) -> None:
+        """Drops a table that is done with."""
+        self._connection.execute(f"DROP TABLE {name}")
+
+    def load(self, name: str, schema: dict[str, str], rows: Iterable[Sequence[Any]]) -> None:
+        """Makes a small table of rows that Python gives."""
+        path = self.staging.folder / f"{name}.rows"
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(dict(zip(schema, row, strict=True))) + "\n" for row in rows)
+        read = "SELECT * FROM read_json($path, format := 'newline_delimited', columns := $schema)"
+        self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {read}", {"path": str(path), "schema": schema})
+        path.unlink()
+
+    def stage(self, staged: str, table: str, query: str) -> None:
+        """Writes a staged table from a query of its own columns, `sab` and `line`; the line is the row's number too."""
+        own = [name for name in STAGED[staged] if name not in {"source", "file", "line", "row"}]
+        listed = ", ".join(f'"{name}"' for name in own)
+        source = "'" + self.staging.source.replace("'", "''") + "/' || sab AS source"
+        file = "'" + self.files[table].name.replace("'", "''") + "' AS file"
+        to = f"TO {literal(self.staging.path(staged))} (FORMAT parquet)"
+        self._retried(
+            query,
+            lambda sql: self._connection.execute(
+                f"COPY (SELECT {listed}, {source}, {file}, line, line AS row FROM ({sql})) {to}"
+            ),
+        )
+
+    def _retried(self, query: str, run: Callable[[str], Result]) -> Result:
+        """Runs a query; where a file is at fault, says so with its line, or takes its bad lines out and runs it again.
+
+        Which file that is, DuckDB's message says; the query's text names it the same way.
+        """
+        try:
+            return run(query)
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            table = next((name for name, path in self._read.items() if f"{path}" in str(error)), None)
+            if table is None:
+                raise
+            if isinstance(error, duckdb.IOException) or not self.staging.keep_going or self._read[table] != self.files[table]:
+                raise self._fault(table, str(error)) from error
+            before = literal(self._read[table])
+            self._read[table] = self._mended(table)
+        return run(query.replace(before, literal(self._read[table])))
+
+    def _fault(self, table: str, message: str) -> InputError:
+        path = self.files[table]
+        line = _LINE.search(message)
+        found = _FOUND.search(message)
+        if found:
+            wanted = len(COLUMNS[table])
+            what = f"has {int(found[1]) - 1} fields, a row of {table} has {wanted}, each closed by |"
+        elif "unicode" in message.lower():
+            what = "is not UTF-8"
+        elif "GZIP" in message:
+            whole = _whole_lines(path)
+            what = f"is no whole gzip file: it breaks off after line {whole}"
+            return InputError(what, where=f"{path}:{whole + 1}", remedy="copy or unpack it again")
+        else:
+            what = f"cannot be read ({message.splitlines()[0]})"
+        where = f"{path}:{line[1]}" if line else path
+        return InputError(what, where=where, remedy="mend the row, or give --keep-going to leave it out")
+
+    def _mended(self, table: str) -> Path:
+        """Writes a copy of a table with an empty row in place of each that cannot be read, so that lines keep their numbers."""
+        mended = self.staging.folder / f"{table}.RRF"
+        num = len(COLUMNS[table])
+        self.staging.file = self.files[table].name
+        with _opened(self.files[table]) as source, mended.open("wb") as target:
+            for line, raw in enumerate(source, start=1):
+                row = raw.rstrip(b"\r\n")
+                reason = None
+                if row.count(b"|") != num or not row.endswith(b"|"):
+                    reason = f"has {row.count(b'|')} fields, a row of {table} has {num}, each closed by |"
+                elif len(row) >= LONGEST_LINE:
+                    reason = f"is longer than {LONGEST_LINE:,} bytes"
+                elif not _is_text(row):
+                    reason = "is not UTF-8"
+                if reason is not None:
+                    self.staging.reject(reason, line=line, row=row[:1000].decode("utf-8", "replace"))
+                    row = b"|" * num
+                target.write(row + b"\n")
+        return mended
+
+
+def _is_text(row: bytes) -> bool:
+    try:
+        row.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _whole_lines(path: Path) -> int:
+    num = 0
+    with contextlib.suppress(EOFError, zlib.error, gzip.BadGzipFile), _opened(path) as file:
+        for raw in file:
+            num += raw.endswith(b"\n")
+    return num
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
+    except gzip.BadGzipFile:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _file_of(folder: Path, table: str) -> Path:
+    for name in (f"{table}.RRF", f"{table}.RRF.gz"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"no {table}.RRF or {table}.RRF.gz", where=folder, remedy="give the folder of the Metathesaurus tables (META)"
+    )
