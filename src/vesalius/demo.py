@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -38,7 +39,7 @@ from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.resolve import Resolver
 from vesalius.knowledge.split import split_concepts
 from vesalius.knowledge.store import read_graph, write_graph
-from vesalius.model.export import DISCLAIMER, write_model_card
+from vesalius.model.export import write_model_card
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.recipes import DemoSettings
 from vesalius.train.config import to_yaml
@@ -265,8 +266,7 @@ def _content(
         title="Vesalius demo",
         summary=(
             "A small sentence encoder was taught anatomy on the processor it runs on: first from names, synonyms and "
-            "definitions of UBERON, then from labelled regions of a chest CT and a brain template. "
-            f"{DISCLAIMER}"
+            "definitions of UBERON, then from labelled regions of a chest CT and a brain template."
         ),
         facts=facts,
         retrieval=[
@@ -366,7 +366,7 @@ def _neighbours(settings: DemoSettings, graph: Graph, evaluated: Mapping[str, Ev
 def _panel(store: CaseStore, case: CaseEmbeddings) -> ImagePanel:
     row = store.case(case.regions[0].case_id)
     shown = []
-    for place in panel_regions(case, num=NUM_PANEL_REGIONS):
+    for place in panel_regions(case, num=NUM_PANEL_REGIONS, num_voxels=math.prod(row.shape)):
         region, called = case.regions[place], case.called(place)
         shown.append(
             PanelRegion(

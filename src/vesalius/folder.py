@@ -50,6 +50,7 @@ def write_manifest(
     inputs: Mapping[str, str] | None = None,
     seed: int | None = None,
     details: Mapping[str, Any] | None = None,
+    name: str = MANIFEST,
 ) -> None:
     """Writes ``manifest.json``: tool version, inputs with hashes, seed, licence of every source.
 
@@ -61,6 +62,7 @@ def write_manifest(
         inputs: name → hash of each Vesalius folder that was read.
         seed: seed of every random choice, where there was one.
         details: anything else worth recording.
+        name: of the file, where it is brought to its place from elsewhere.
     """
     manifest = {
         "kind": kind,
@@ -74,7 +76,7 @@ def write_manifest(
         "sources": [asdict(origin) for origin in origins],
         **(details or {}),
     }
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / name, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_manifest(folder: Path, *, kind: str, schema: int) -> dict[str, Any]:

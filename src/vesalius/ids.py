@@ -77,15 +77,29 @@ class ResolvedLabel:
         concept_id: the concept, or ``LABEL:…`` where the graph holds none.
         laterality: the side, where the label names one that `concept_id` does not imply.
         name: how to say it in a prompt: readable words, with the side.
-        tied_by: ``name``, ``synonym``, ``table`` or ``none`` (tied to no concept).
+        tied_by: ``name``, ``synonym``, ``table``, ``parts`` (made of its left and its right), or ``none`` (tied to no
+            concept).
     """
 
     concept_id: ConceptId
     laterality: Laterality | None
     name: str
-    tied_by: Literal["name", "synonym", "table", "none"]
+    tied_by: Literal["name", "synonym", "table", "parts", "none"]
 
     @property
     def key(self) -> str:
         """What makes two regions the same structure: the concept and its side."""
         return f"{self.concept_id}/{self.laterality}" if self.laterality else str(self.concept_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedWhole:
+    """A structure that is its left and its right one together, such as the kidneys.
+
+    Attributes:
+        whole: what the two make up; tied by ``parts``.
+        parts: the left one, then the right one.
+    """
+
+    whole: ResolvedLabel
+    parts: tuple[ResolvedLabel, ResolvedLabel]

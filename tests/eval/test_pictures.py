@@ -8,8 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from vesalius.eval import pictures
-from vesalius.eval.pictures import Curve, EmbeddingMap, ImagePanel, PanelRegion, Plane, RetrievalRow
+from vesalius.eval import pictures, slices
+from vesalius.eval.pictures import Curve, EmbeddingMap, RetrievalRow
+from vesalius.eval.slices import ImagePanel, PanelRegion, Plane
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -55,39 +56,39 @@ TOP = (slice(16, 24), slice(20, 28), slice(24, 31))
 @pytest.mark.parametrize(
     ("plane", "where", "near", "far"),
     [
-        (pictures.PLANES[0], LEFT, "L", "R"),
-        (pictures.PLANES[1], LEFT, "L", "R"),
-        (pictures.PLANES[0], FRONT, "A", "P"),
-        (pictures.PLANES[2], FRONT, "A", "P"),
-        (pictures.PLANES[1], TOP, "S", "I"),
-        (pictures.PLANES[2], TOP, "S", "I"),
+        (slices.PLANES[0], LEFT, "L", "R"),
+        (slices.PLANES[1], LEFT, "L", "R"),
+        (slices.PLANES[0], FRONT, "A", "P"),
+        (slices.PLANES[2], FRONT, "A", "P"),
+        (slices.PLANES[1], TOP, "S", "I"),
+        (slices.PLANES[2], TOP, "S", "I"),
     ],
     ids=lambda value: value.name if isinstance(value, Plane) else value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.7, 1.5, 4.0)])
 def test_a_region_lies_on_the_side_that_its_letter_marks(plane, where, near, far, spacing_mm) -> None:
-    figure = pictures.slices_figure(panel(where, spacing_mm=spacing_mm), planes=[plane])
-    spot = np.array(coloured_at(figure, pictures.REGION_COLOURS[0]))
+    figure = slices.slices_figure(panel(where, spacing_mm=spacing_mm), planes=[plane])
+    spot = np.array(coloured_at(figure, slices.REGION_COLOURS[0]))
     to_near = np.linalg.norm(spot - letter_at(figure, near))
     to_far = np.linalg.norm(spot - letter_at(figure, far))
     assert to_near < 0.7 * to_far
 
 
 def test_the_view_is_radiological_and_says_so() -> None:
-    figure = pictures.slices_figure(panel(LEFT), planes=pictures.PLANES[:1])
+    figure = slices.slices_figure(panel(LEFT), planes=slices.PLANES[:1])
     pixels(figure)
     assert letter_at(figure, "R")[0] < letter_at(figure, "L")[0]
     assert any("radiological" in text.get_text() for text in figure.texts)
 
 
-@pytest.mark.parametrize("plane", pictures.PLANES, ids=lambda plane: plane.name)
+@pytest.mark.parametrize("plane", slices.PLANES, ids=lambda plane: plane.name)
 def test_brightness_and_mask_are_laid_out_alike(plane) -> None:
     mask = np.random.default_rng(0).random((5, 6, 7)) > 0.5
-    assert np.array_equal(pictures.cut(mask, plane, 2), pictures.cut(mask.astype(np.float32), plane, 2) > 0)
+    assert np.array_equal(slices.cut(mask, plane, 2), slices.cut(mask.astype(np.float32), plane, 2) > 0)
 
 
 def test_a_mm_is_as_long_across_as_up_and_in_every_plane() -> None:
-    figure = pictures.slices_figure(panel(LEFT, spacing_mm=(0.7, 1.5, 4.0)))
+    figure = slices.slices_figure(panel(LEFT, spacing_mm=(0.7, 1.5, 4.0)))
     scales = []
     for axes in figure.axes:
         box = axes.get_window_extent()
@@ -98,7 +99,7 @@ def test_a_mm_is_as_long_across_as_up_and_in_every_plane() -> None:
 
 
 def test_the_scale_bar_is_as_long_as_it_says() -> None:
-    for axes in pictures.slices_figure(panel(LEFT, spacing_mm=(3.0, 3.0, 3.0))).axes:
+    for axes in slices.slices_figure(panel(LEFT, spacing_mm=(3.0, 3.0, 3.0))).axes:
         (bar,) = axes.lines
         (says,) = [text.get_text() for text in axes.texts if text.get_text().endswith(" mm")]
         assert says == f"{np.ptp(np.asarray(bar.get_xdata())):g} mm"
@@ -108,15 +109,15 @@ def test_the_best_slice_weighs_a_small_region_as_much_as_a_large_one() -> None:
     large, small = np.zeros((2, 20, 20, 20), dtype=bool)
     large[2:18, 2:18, 2:12] = True
     small[9:11, 9:11, 10:18] = True
-    assert pictures.best_slice([large, small], axis=2, size=20) in {10, 11}
-    assert pictures.best_slice([], axis=2, size=20) == 10
+    assert slices.best_slice([large, small], axis=2, size=20) in {10, 11}
+    assert slices.best_slice([], axis=2, size=20) == 10
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:
     shown = panel(LEFT)
     other = PanelRegion(name="spot", mask=np.zeros((3, 3, 3), dtype=bool))
     with pytest.raises(ValueError, match="spot"):
-        pictures.slices_figure(
+        slices.slices_figure(
             ImagePanel(name="", modality="mr", image=shown.image, spacing_mm=(1.0, 1.0, 1.0), regions=[other])
         )
 
@@ -126,7 +127,7 @@ def test_an_empty_or_even_image_without_regions_is_drawn() -> None:
         image = np.full((4, 4, 4), value, dtype=np.float32)
         for modality in ("ct", "mr"):
             shown = ImagePanel(name="", modality=modality, image=image, spacing_mm=(1.0, 1.0, 1.0), regions=[])
-            assert pixels(pictures.slices_figure(shown)).std() > 0
+            assert pixels(slices.slices_figure(shown)).std() > 0
 
 
 def test_figures_are_not_empty() -> None:
@@ -154,7 +155,7 @@ def test_figures_are_not_empty() -> None:
             Curve(stage="1", steps=[0], losses=[3.0], validation_steps=[0], validation_values=[2.0])
         ),
         pictures.map_figure(EmbeddingMap(title="", xy=xy, groups=["heart", "other", "lung"] * 20)),
-        pictures.slices_figure(panel(LEFT)),
+        slices.slices_figure(panel(LEFT)),
     ]
     for figure in drawn:
         assert pixels(figure).std() > 0.02
@@ -190,6 +191,6 @@ def test_groups_past_the_palette_are_grey_and_the_largest_come_first() -> None:
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
 def test_the_same_figure_gives_the_same_bytes(kind, start) -> None:
-    first, second = (pictures.data_uri(pictures.slices_figure(panel(LEFT)), kind=kind) for _ in range(2))
+    first, second = (pictures.data_uri(slices.slices_figure(panel(LEFT)), kind=kind) for _ in range(2))
     assert first == second
     assert base64.b64decode(first.partition(",")[2]).startswith(start)

@@ -10,7 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass
-from typing import Annotated, Any, Union
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -21,6 +23,8 @@ from vesalius.errors import VesaliusError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+_METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,10 +68,25 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
+def _readable(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets help say ``--config PATH`` and no default where a parameter may be left out, for ``{None}|PATH (default: None)``."""
+    hints = get_type_hints(command, include_extras=True)
+    for name, hint in hints.items():
+        members = get_args(hint)
+        if get_origin(hint) in {Union, UnionType} and type(None) in members:
+            (kind,) = (member for member in members if member is not type(None))
+            metavar = "{" + ",".join(get_args(kind)) + "}" if get_origin(kind) is Literal else _METAVARS.get(kind)
+            hints[name] = Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
+        elif hint is bool:
+            hints[name] = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
+    command.__annotations__ = hints
+    return command
+
+
 def _group(name: str, description: str, commands: dict[str, Callable[..., None]]) -> Any:
     choices = Union[  # noqa: UP007  built at run time
         tuple(
-            Annotated[Any, tyro.conf.subcommand(name=command, constructor=function)]
+            Annotated[Any, tyro.conf.subcommand(name=command, constructor=_readable(function))]
             for command, function in commands.items()
         )
     ]
@@ -77,7 +96,7 @@ def _group(name: str, description: str, commands: dict[str, Callable[..., None]]
 
 
 _COMMANDS: Any = Union[  # noqa: UP007  some members are built at run time
-    Annotated[Any, tyro.conf.subcommand(name="demo", constructor=demo)],
+    Annotated[Any, tyro.conf.subcommand(name="demo", constructor=_readable(demo))],
     _group("knowledge", "Anatomy in words: build a graph, look things up.", knowledge.COMMANDS),
     _group("volumes", "Anatomy in voxels: prepare cases.", volumes.COMMANDS),
     _group("train", "Teach an encoder.", train.COMMANDS),

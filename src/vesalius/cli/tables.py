@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -30,4 +31,20 @@ def print_regions(console: Console, results: dict[str, dict[str, Any]]) -> None:
         }.items():
             shares = [f"{100 * found[key]:.1f}" for key in ("recall_at_1", "recall_at_5", "chance_at_1")]
             table.add_row(task.replace("_to_", " → "), group, str(found["num"]), *shares)
+    console.print(table)
+
+
+def print_store(
+    console: Console,
+    groups: Mapping[tuple[str, str, str], tuple[int, int, int]],
+    structures: Sequence[tuple[str, str, int, int, tuple[float, float, float]]],
+) -> None:
+    """Prints (dataset, modality, split) → cases, patients, regions; then the structures."""
+    table = Table("dataset", "modality", "split", "cases", "patients", "regions", title="Cases")
+    for group, counts in groups.items():
+        table.add_row(*group, *(f"{count:,}" for count in counts))
+    console.print(table)
+    table = Table("structure", "concept", "regions", "cut off", "smallest ml", "median ml", "largest ml")
+    for name, key, num, num_cut, volumes_ml in structures:
+        table.add_row(name, key, f"{num:,}", f"{num_cut:,}", *(f"{volume:,.2f}" for volume in volumes_ml))
     console.print(table)

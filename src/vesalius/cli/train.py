@@ -52,7 +52,7 @@ def text(
 def regions(
     *,
     graph: Path,
-    cases: Path,
+    cases: str,
     init: Path,
     out: Path,
     recipe: str = "regions",
@@ -91,8 +91,9 @@ def regions(
         },
     )  # fmt: skip
     read = read_graph(graph)
-    hashes = {"graph": sha256_of_folder(graph), "cases": sha256_of_folder(cases)}
-    train_regions(read, split_concepts(read), CaseStore.open(cases), settings, init=init, out=out, hashes=hashes)
+    store = CaseStore.open(cases)
+    hashes = {"graph": sha256_of_folder(graph), "cases": store.sha256}
+    train_regions(read, split_concepts(read), store, settings, init=init, out=out, hashes=hashes)
     print(f"encoder: {out / 'encoder'}")
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from vesalius.ids import Modality
 
 
@@ -13,10 +15,16 @@ def prepare(
     *,
     layout: Literal["atlas", "nifti-pairs"],
     graph: Path,
-    out: Path,
+    out: str,
     input: Path | None = None,
     modality: Modality | None = None,
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 3.0),
+    own_spacing: bool = False,
+    orientation: str = "RAS",
+    wholes: bool = True,
+    workers: int | None = None,
+    shard: str | None = None,
+    dask: str | None = None,
     salt: str | None = None,
     noncommercial_atlases: bool = False,
 ) -> None:
@@ -25,10 +33,16 @@ def prepare(
     Args:
         layout: how the dataset is laid out; atlas is the data in installed packages.
         graph: graph folder that labels are tied to.
-        out: case store to write.
+        out: case store to write: a folder, s3://bucket/prefix or gs://bucket/prefix.
         input: the dataset's folder.
         modality: of every image, where the dataset does not say it.
         spacing_mm: voxel size to resample to.
+        own_spacing: keep each image's own voxel size instead.
+        orientation: where the axes run to; ASR for sagittal spine images as published.
+        wholes: make further regions of left and right, such as kidney, where the graph knows them.
+        workers: processes of this machine.
+        shard: i/n prepares every n-th case from the i-th on, without tables; when all n are done, call without it.
+        dask: address of a Dask scheduler whose workers do the work.
         salt: secret that patient ids are hashed with.
         noncommercial_atlases: add atlases under non-commercial or unclear terms.
     """
@@ -36,32 +50,91 @@ def prepare(
     from vesalius.folder import sha256_of_folder
     from vesalius.knowledge.resolve import Resolver
     from vesalius.knowledge.store import read_graph
+    from vesalius.knowledge.wholes import Wholes
     from vesalius.train.progress import progress_bar
     from vesalius.volumes.layouts import LayoutOptions, layout_of
-    from vesalius.volumes.prepare import PrepareSettings
+    from vesalius.volumes.prepare import PrepareSettings, Shard
     from vesalius.volumes.prepare import prepare as prepare_cases
+    from vesalius.volumes.workers import workers_of
 
-    resolver = Resolver(read_graph(graph))
+    settings = PrepareSettings(spacing_mm=None if own_spacing else spacing_mm, orientation=orientation)
+    chosen, share = workers_of(num=workers, dask=dask), Shard.parse(shard) if shard is not None else None
+    read = read_graph(graph)
     options = LayoutOptions(folder=input, modality=modality, salt=salt, noncommercial=noncommercial_atlases)
     sources = list(layout_of(layout)(options))
-    with progress_bar("Cases", total=len(sources)) as advance:
+    with progress_bar("Cases", total=len(sources) if share is None else share.count(len(sources))) as advance:
         outcome = prepare_cases(
             sources,
-            resolver=resolver,
-            settings=PrepareSettings(spacing_mm=spacing_mm),
+            resolver=Resolver(read),
+            wholes=Wholes(read) if wholes else None,
+            settings=settings,
             out=out,
+            workers=chosen,
+            shard=share,
             inputs={"graph": sha256_of_folder(graph)},
             progress=lambda case_id, _done, _all: advance(1, note=case_id),
         )
-    for label in outcome.unresolved:
-        print(f"{label.case_id}: label {label.label!r}: {label.reason}")
+    for line in outcome.summary():
+        print(line)
     for reject in outcome.rejects:
-        print(f"left out {reject.case_id}: {reject.reason}", file=sys.stderr)
+        print(f"left out {reject.case_id}: {reject.file}: {reject.reason}", file=sys.stderr)
     print(f"cases: {out} ({len(outcome.cases)} prepared, {len(outcome.rejects)} left out)")
+    if share is not None:
+        print(f"shard {shard} is done; when all are, call again without --shard to write the tables")
     if outcome.rejects:
-        raise InputError(
-            f"{len(outcome.rejects)} of {len(sources)} cases were left out", where=out, remedy="see rejects.parquet"
-        )
+        num = len(outcome.rejects) + len(outcome.cases)
+        remedy = "see above" if share is not None else "see rejects.parquet"
+        raise InputError(f"{len(outcome.rejects)} of {num} cases were left out", where=out, remedy=remedy)
 
 
-COMMANDS = {"prepare": prepare}
+def show(
+    store: tyro.conf.Positional[str],
+    case: tyro.conf.Positional[str],
+    /,
+    *,
+    out: Path | None = None,
+    regions: tuple[str, ...] = (),
+) -> None:
+    """Draw a case: three planes, its regions outlined, and their names.
+
+    Args:
+        store: case store.
+        case: id of the case.
+        out: PNG to write; CASE.png here without it.
+        regions: names of the regions to draw; the largest ones without any.
+    """
+    from vesalius.eval.cases import case_figure
+    from vesalius.folder import writing
+    from vesalius.ids import CaseId
+    from vesalius.volumes.store import CaseStore
+
+    path = out if out is not None else Path(f"{case}.png")
+    figure = case_figure(CaseStore.open(store), CaseId(case), names=regions)
+    with writing(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor())
+    print(f"picture: {path}")
+
+
+def stats(store: tyro.conf.Positional[str], /, *, out: Path | None = None) -> None:
+    """Count the cases, patients, regions and structures of a store.
+
+    Args:
+        store: case store.
+        out: PNG to draw the structures to.
+    """
+    from rich.console import Console
+
+    from vesalius.cli.tables import print_store
+    from vesalius.eval.cases import stats_figure, store_stats
+    from vesalius.folder import writing
+    from vesalius.volumes.store import CaseStore
+
+    found = store_stats(CaseStore.open(store))
+    print_store(Console(), found.groups, [(s.name, s.key, s.num, s.num_cut, s.volumes_ml) for s in found.structures])
+    if out is not None:
+        with writing(out) as temporary:
+            stats_figure(found).savefig(temporary, format="png", dpi=150)
+        print(f"picture: {out}")
+
+
+COMMANDS = {"prepare": prepare, "show": show, "stats": stats}

@@ -1,22 +1,26 @@
-"""Which crops make a step of stage 2: drawn as published, seeded, and placed exactly."""
+"""Which crops make a step of stage 2: drawn as published or so that structures are whole, seeded, and placed exactly."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
 from jaxtyping import Bool
+from torch.utils.data import DataLoader, Dataset
 
-from vesalius.arrays import Box
+from vesalius.arrays import Box, Voxels
 from vesalius.corpus.batch import RegionCrop
 from vesalius.errors import InputError, SettingError
-from vesalius.ids import CaseId, Modality, Split
+from vesalius.ids import CaseId, Split
 from vesalius.volumes.regions import Region
 from vesalius.volumes.store import CaseStore
+
+MIN_VISIBLE = 0.25
+"""The covering sampler takes a region beside the drawn one only if this share of its voxels lies in the crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +30,16 @@ class CropSettings:
     Attributes:
         size: voxels along i, j and k.
         max_regions: most regions taken from a crop, the drawn one among them.
+        sampler: ``published``: around a random voxel of the structure, with any other structures that have a voxel in
+            the crop. ``covering``: so that the structure is whole, where it fits, with others of which enough can be
+            seen, the rarer ones first.
+        augment: turn, scale, shift and blur crops a little; never mirror them, for left is not right.
     """
 
     size: tuple[int, int, int]
     max_regions: int = 8
+    sampler: Literal["published", "covering"] = "published"
+    augment: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
@@ -54,12 +64,16 @@ class CropSampler:
     structures are those with voxels inside the crop, not those whose boxes touch it; they are drawn without
     replacement. Near a border the crop is moved inside the case as far as it fits; what lies outside is padded.
 
-    Each draw has a generator of its own, seeded by (seed, step).
+    The covering sampler differs in where the crop lies (anywhere it holds the structure's whole box, along each axis
+    where that fits) and in the other structures: those of which `MIN_VISIBLE` lies in the crop, drawn with
+    weight 1/√(number of their cases).
+
+    Each draw has a generator of its own, seeded by (seed, step): any process gives the same crop for a step.
 
     Args:
         store: the cases.
         splits: cases of these sides are drawn.
-        prompts: gives the texts a region may be asked for with, at least one.
+        prompts: gives the texts a region may be asked for with, at least one. It is asked once for each key and name.
         settings: size and number of regions.
         seed: decides every draw.
 
@@ -77,20 +91,21 @@ class CropSampler:
         seed: int = 0,
     ) -> None:
         self._store = store
-        self._prompts = prompts
         self._settings = settings
         self._seed = seed
         self._step = 0
         rows = [row for row in store.cases if row.split in splits]
         dataset_sizes = Counter(row.dataset for row in rows)
-        self._modality: dict[CaseId, Modality] = {row.case_id: row.modality for row in rows}
-        self._shape = {row.case_id: row.shape for row in rows}
+        self._rows = {row.case_id: row for row in rows}
         self._case_weight = {row.case_id: dataset_sizes[row.dataset] ** -0.5 for row in rows}
         self._regions: dict[CaseId, list[Region]] = {row.case_id: store.regions(row.case_id) for row in rows}
         self._by_key: dict[str, list[Region]] = {}
+        self._texts: dict[tuple[str, str], tuple[str, ...]] = {}
         for regions in self._regions.values():
             for region in regions:
                 self._by_key.setdefault(region.key, []).append(region)
+                if (region.key, region.name) not in self._texts:
+                    self._texts[region.key, region.name] = tuple(prompts(region))
         if not self._by_key:
             raise InputError(f"no regions in the cases of {' and '.join(splits)}", remedy="prepare cases with labels")
         self._keys = sorted(self._by_key)
@@ -112,84 +127,127 @@ class CropSampler:
 
     def draw(self) -> RegionCrop:
         """Returns the next crop; its first region is the one that was drawn."""
-        rng = np.random.default_rng([self._seed, 2, self._step])
         self._step += 1
+        return self.draw_at(self._step - 1)
+
+    def draw_at(self, step: int) -> RegionCrop:
+        """Returns the crop of a step; the sampler stays where it stands."""
+        rng = np.random.default_rng([self._seed, 2, step])
         candidates = self._by_key[self._keys[rng.choice(len(self._keys), p=self._key_weights)]]
         weights = np.array([self._case_weight[region.case_id] for region in candidates])
         drawn = candidates[rng.choice(len(candidates), p=weights / weights.sum())]
         box = self._box_around(drawn, rng)
-        regions, masks = self._regions_in(box, drawn, rng)
-        image = crop_array(
-            self._store.read_image(drawn.case_id, _inside(box, self._shape[drawn.case_id])),
-            box=box,
-            shape=self._shape[drawn.case_id],
-        )
+        image, regions, masks = self._read(drawn, box, rng)
+        if self._settings.augment:
+            from vesalius.corpus.augment import augmented  # noqa: PLC0415  MONAI takes seconds to import
+
+            image, masks = augmented(image, masks, seed=int(rng.integers(2**31)))
+            left = np.flatnonzero(masks.any(axis=(1, 2, 3)))
+            regions, masks = [regions[place] for place in left], masks[left]
         return RegionCrop(
             image=torch.from_numpy(image),
             masks=torch.from_numpy(masks),
             keys=[region.key for region in regions],
             prompts=[self._one_prompt(region, rng) for region in regions],
             concept_ids=[region.concept_id for region in regions],
-            modality=self._modality[drawn.case_id],
+            modality=self._rows[drawn.case_id].modality,
             name=f"{drawn.case_id} {box[0]}–{box[1]}",
         )
 
     def _one_prompt(self, region: Region, rng: np.random.Generator) -> str:
-        texts = self._prompts(region)
+        texts = self._texts[region.key, region.name]
         return texts[int(rng.integers(len(texts)))]
 
     def _box_around(self, region: Region, rng: np.random.Generator) -> Box:
-        """Returns a box of the crop's size that holds a random voxel of `region`, at a random place within the box."""
-        voxels = np.argwhere(self._store.read_mask(region, (region.start, region.stop)))
-        voxel = voxels[rng.integers(len(voxels))] + np.array(region.start)
+        """Returns a box of the crop's size that holds a random voxel of `region`, or its whole box where it fits."""
+        voxel = self._store.nth_voxel(region, int(rng.integers(region.num_voxels)))
         start = []
-        for axis, (size, length) in enumerate(zip(self._settings.size, self._shape[region.case_id], strict=True)):
-            free = voxel[axis] - rng.integers(size)
-            low, high = min(0, length - size), max(0, length - size)
-            start.append(int(np.clip(free, low, high)))
-        return (start[0], start[1], start[2]), tuple(a + b for a, b in zip(start, self._settings.size, strict=True))  # type: ignore[return-value]
+        for axis, (size, length) in enumerate(zip(self._settings.size, self._rows[region.case_id].shape, strict=True)):
+            first, last = voxel[axis] - size + 1, voxel[axis]
+            if self._settings.sampler == "covering" and region.stop[axis] - region.start[axis] <= size:
+                first, last = region.stop[axis] - size, region.start[axis]
+            free = last - int(rng.integers(last - first + 1))
+            start.append(int(np.clip(free, min(0, length - size), max(0, length - size))))
+        stop = [a + b for a, b in zip(start, self._settings.size, strict=True)]
+        return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
 
-    def _regions_in(
-        self, box: Box, drawn: Region, rng: np.random.Generator
-    ) -> tuple[list[Region], Bool[np.ndarray, "n i j k"]]:
+    def _read(
+        self, drawn: Region, box: Box, rng: np.random.Generator
+    ) -> tuple[Voxels, list[Region], Bool[np.ndarray, "n i j k"]]:
+        """Reads the crop with as many regions as are wanted; those that prove absent make room for others."""
         others = [
             region
             for region in self._regions[drawn.case_id]
             if region.key != drawn.key
-            and all(a < d and c < b for a, b, c, d in zip(box[0], box[1], region.start, region.stop, strict=True))
+            and all(a < d and c < b for a, b, c, d in zip(*box, region.start, region.stop, strict=True))
         ]
-        shape = self._shape[drawn.case_id]
-        regions, masks, keys = [], [], set()
-        for region in [drawn, *(others[index] for index in rng.permutation(len(others)))]:
-            if region.key in keys:
-                continue
-            mask = crop_array(self._store.read_mask(region, _inside(box, shape)), box=box, shape=shape)
-            if mask.any():
-                regions.append(region)
-                masks.append(mask)
-                keys.add(region.key)
+        waiting = [others[index] for index in self._order(others, rng)]
+        wanted = [drawn, *waiting[: self._settings.max_regions - 1]]
+        del waiting[: self._settings.max_regions - 1]
+        image, masks = self._store.read_crop(drawn.case_id, box, wanted)
+        is_seen = self._are_seen(wanted, masks)
+        is_seen[0] = True
+        if is_seen.all():
+            return image, wanted, masks
+        regions, kept = [wanted[place] for place in np.flatnonzero(is_seen)], list(masks[is_seen])
+        for region in waiting:
             if len(regions) == self._settings.max_regions:
                 break
-        return regions, np.stack(masks)
+            mask = self._store.read_mask_crop(region, box)
+            if self._are_seen([region], mask[None])[0]:
+                regions.append(region)
+                kept.append(mask)
+        return image, regions, np.stack(kept)
+
+    def _order(self, others: Sequence[Region], rng: np.random.Generator) -> Sequence[int]:
+        if self._settings.sampler == "published" or not others:
+            return rng.permutation(len(others)).tolist()
+        weights = np.array([len(self._by_key[region.key]) ** -0.5 for region in others])
+        return rng.choice(len(others), size=len(others), replace=False, p=weights / weights.sum()).tolist()
+
+    def _are_seen(self, regions: Sequence[Region], masks: Bool[np.ndarray, "n i j k"]) -> Bool[np.ndarray, " n"]:
+        num_inside = np.count_nonzero(masks, axis=(1, 2, 3))
+        least = 1 if self._settings.sampler == "published" else MIN_VISIBLE * np.array([r.num_voxels for r in regions])
+        return np.asarray(num_inside >= least)
 
 
-def crop_array(inside: np.ndarray, *, box: Box, shape: tuple[int, int, int]) -> np.ndarray:
-    """Pads what was read of a case to the whole box: an image with its minimum, a mask with False.
+class CropDataset(Dataset[RegionCrop]):
+    """The crops of some steps, for a DataLoader: item n is the crop of step `start` + n, whoever asks.
 
     Args:
-        inside: the part of the case that lies in the box.
-        box: the box, which may reach beyond the case.
-        shape: the case's shape.
+        sampler: draws them.
+        start: first step.
+        num: steps.
     """
-    margins = [(max(0, -a), max(0, b - length)) for a, b, length in zip(box[0], box[1], shape, strict=True)]
-    if not any(map(any, margins)):
-        return np.ascontiguousarray(inside)
-    return np.pad(inside, margins, constant_values=False if inside.dtype == bool else inside.min())
+
+    def __init__(self, sampler: CropSampler, *, start: int = 0, num: int) -> None:
+        self._sampler = sampler
+        self._start = start
+        self._num = num
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitem__(self, index: int) -> RegionCrop:
+        if not 0 <= index < self._num:
+            raise IndexError(index)
+        return self._sampler.draw_at(self._start + index)
 
 
-def _inside(box: Box, shape: tuple[int, int, int]) -> Box:
-    start, stop = box
-    return (
-        (max(0, start[0]), max(0, start[1]), max(0, start[2])),
-        (min(shape[0], stop[0]), min(shape[1], stop[1]), min(shape[2], stop[2])),
+def crop_stream(sampler: CropSampler, *, start: int = 0, num: int, workers: int = 2) -> Iterator[RegionCrop]:
+    """Yields the crops of `num` steps in order, drawn ahead by worker processes; the same crops for any number of them.
+
+    Args:
+        sampler: draws them; it is pickled to the workers, which are started by forkserver.
+        start: first step.
+        num: steps.
+        workers: processes; with 0 this one draws.
+    """
+    return iter(
+        DataLoader(
+            CropDataset(sampler, start=start, num=num),
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context="forkserver" if workers else None,
+        )
     )

@@ -20,6 +20,8 @@ from vesalius.volumes.store import CaseStore
 
 MAX_LENGTH = 64
 NUM_CALLED = 3
+LARGEST_SHARE = 0.25
+"""Of an image's voxels, for a region that a picture shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,17 @@ def region_scores(embedded: CaseEmbeddings, *, seen: Collection[str]) -> dict[st
     return scores
 
 
-def panel_regions(embedded: CaseEmbeddings, *, num: int) -> Sequence[int]:
-    """Returns the places of `num` regions to show: the largest ones, spread over the list so that both sides are seen."""
-    by_size = sorted(range(len(embedded.regions)), key=lambda place: -embedded.regions[place].num_voxels)
-    pool = by_size[: num * 4]
+def panel_regions(embedded: CaseEmbeddings, *, num: int, num_voxels: int) -> Sequence[int]:
+    """Returns the places of `num` regions to show: large ones, spread over the list so that both sides are seen.
+
+    What fills more of the image than `LARGEST_SHARE` is left out where anything else is there: its outline is the body's.
+
+    Args:
+        embedded: the case.
+        num: how many regions at most.
+        num_voxels: voxels of the whole image.
+    """
+    sizes = [region.num_voxels for region in embedded.regions]
+    by_size = sorted(range(len(sizes)), key=lambda place: -sizes[place])
+    pool = [place for place in by_size if sizes[place] <= LARGEST_SHARE * num_voxels][: num * 4] or by_size[:num]
     return pool[:: max(1, len(pool) // num)][:num]

@@ -12,8 +12,9 @@ from typing import TypeVar
 import jinja2
 
 from vesalius import folder
-from vesalius.eval import pictures
-from vesalius.eval.pictures import Curve, EmbeddingMap, ImagePanel, PanelRegion, RetrievalRow
+from vesalius.eval import pictures, slices
+from vesalius.eval.pictures import Curve, EmbeddingMap, RetrievalRow
+from vesalius.eval.slices import ImagePanel, PanelRegion
 
 __all__ = [
     "Curve",
@@ -175,10 +176,10 @@ def _by_task(rows: Sequence[_Row]) -> dict[str, list[_Row]]:
 def _panel(panel: ImagePanel) -> dict[str, object]:
     """Returns what the template needs of an image: a picture of each plane with its width, and the legend's entries."""
     views = []
-    for plane in pictures.PLANES:
-        figure = pictures.slices_figure(panel, planes=[plane])
+    for plane in slices.PLANES:
+        figure = slices.slices_figure(panel, planes=[plane])
         views.append({"plane": plane.name, "width": figure.get_figwidth(), "picture": pictures.data_uri(figure)})
-    colours = pictures.REGION_COLOURS
+    colours = slices.REGION_COLOURS
     legend = [
         {
             "number": number + 1,

@@ -29,6 +29,11 @@ class UNetSize:
     convs_per_stage: int = 2
     in_channels: int = 1
 
+    @property
+    def stride(self) -> int:
+        """Voxels of the image along an axis for one voxel of the coarsest stage."""
+        return 2 ** (len(self.channels) - 1)
+
 
 UNET_SIZES: dict[str, UNetSize] = {
     "unet-tiny": UNetSize(channels=(16, 32, 48, 64, 96)),
@@ -65,11 +70,6 @@ class RegionEncoder(nn.Module):
     def width(self) -> int:
         """Dimension of a region's feature: the channels of all stages together."""
         return sum(self.size.channels)
-
-    @property
-    def stride(self) -> int:
-        """Voxels of the image along an axis for one voxel of the coarsest stage."""
-        return 2 ** (len(self.size.channels) - 1)
 
     def forward(self, image: Float[Tensor, "i j k"], masks: Bool[Tensor, "n i j k"]) -> Float[Tensor, "n d"]:
         """Returns the features of `n` regions of one image.

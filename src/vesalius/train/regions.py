@@ -60,6 +60,12 @@ class RegionSettings:
             raise SettingError(f"unknown U-Net {self.size!r}", remedy=f"known are: {', '.join(UNET_SIZES)}")
         if self.crops_per_step < 1:
             raise SettingError(f"crops_per_step is {self.crops_per_step}", remedy="give 1 or more")
+        stride = UNET_SIZES[self.size].stride
+        if max(self.crops.size) <= stride:
+            raise SettingError(
+                f"crop size {self.crops.size} leaves {self.size} a single voxel at its coarsest stage",
+                remedy=f"give more than {stride} voxels along at least one axis",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

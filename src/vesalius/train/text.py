@@ -139,7 +139,7 @@ class TextStage:
         """Returns the open layers, and the logit scale at ten times their learning rate."""
         return [
             ParameterGroup(parameters=list(self.module.encoder.parameters())),
-            ParameterGroup(parameters=list(self.module.logit_scale.parameters()), learning_rate_scale=10),
+            ParameterGroup(parameters=list(self.module.logit_scale.parameters()), learning_rate_scale=10.0),
         ]
 
     def draw(self) -> TextBatch:

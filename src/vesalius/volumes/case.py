@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vesalius.arrays import Affine, Mask, Voxels
+from vesalius.arrays import Mask
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, Modality, ResolvedLabel, Split
 from vesalius.volumes.image import Image, LabelMap
+from vesalius.volumes.intensities import PreparedImage
 from vesalius.volumes.regions import Region
 
-Unresolved = Literal["no name", "no voxel left", "no concept", "shared concept", "drawn twice"]
+Unresolved = Literal["no name", "no voxel", "no voxel left", "no concept", "shared concept", "drawn twice"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceCase:
-    """A case of a dataset, not read yet.
+    """A case of a dataset, not read yet. It is pickled to worker processes, so `load` is no lambda and no closure.
+
+    A dataset of several channels gives one case a channel, all of one `group`.
 
     Attributes:
-        case_id: unique in the store it will go to.
+        case_id: its name in the store it will go to. Cases that share one are all rejected.
         dataset: name of the dataset.
         modality: of the image.
-        split: the side of the split it is on.
-        patient_id: salted hash of the patient, or None where the dataset does not say who it is.
-        load: reads image and label maps. A label map may lie on its own grid: it is brought to the image's by affine.
+        split: the dataset's own (official) side; None where it says none, then preparation chooses by a hash.
+        patient_id: salted hash of the patient (`hash_patient`), or None where the dataset does not say who it is.
+        load: reads the image, and gives its label maps one at a time, so that no more than one need be in memory. A
+            label map may lie on its own grid, also on a smaller one: it is brought to the image's by affine. Labels
+            may overlap: in several label maps, which may share one array.
         origins: what it is made of, and on what terms.
         files: what `load` reads, the image first; their bytes decide whether a prepared case is still up to date.
+        sequence: detail of the modality, such as ``T1w`` or ``FLAIR``, as the dataset writes it.
+        group: what must stay on one side of the split where no patient is known, such as the scan that several cases
+            are channels of. None: the case alone.
+        shown_as: what tables and messages name as its place, where the names of its files may tell who the patient is.
     """
 
     case_id: CaseId
     dataset: str
     modality: Modality
-    split: Split
+    split: Split | None
     patient_id: str | None
-    load: Callable[[], tuple[Image, list[LabelMap]]]
+    load: Callable[[], tuple[Image, Iterable[LabelMap]]]
     origins: tuple[Origin, ...]
     files: tuple[Path, ...]
+    sequence: str | None = None
+    group: str | None = None
+    shown_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +61,9 @@ class CaseRow:
         case_id: the case.
         dataset: name of its dataset.
         modality: of its image.
-        split: side of the split.
+        sequence: detail of the modality, such as ``T1w``, or None.
+        split: side of the split; all cases of a patient are on one side.
+        official_split: the side its dataset gives it, or None.
         patient_id: salted hash, or None.
         shape: voxels along i, j, k.
         spacing_mm: along i, j, k.
@@ -58,7 +72,9 @@ class CaseRow:
     case_id: CaseId
     dataset: str
     modality: Modality
+    sequence: str | None
     split: Split
+    official_split: Split | None
     patient_id: str | None
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -73,37 +89,17 @@ class UnresolvedLabel:
         value: the label value; the lowest where several share the text.
         label: the dataset's text; None where it has none.
         reason: ``no name``: it has no text with a letter a–z or a digit, no region is made;
+            ``no voxel``: the whole label map that names it is empty, no region is made;
             ``no voxel left``: none was left after resampling, no region is made;
             ``no concept``: the graph holds none, the region has a local id;
-            ``shared concept``: another label of the label map stands for the same structure, the region has a local id;
-            ``drawn twice``: an earlier label map of the case holds the structure, no second region is made.
+            ``shared concept``: another label of the same labelling stands for the same structure, the region has a local id;
+            ``drawn twice``: an earlier labelling of the case draws the structure, no second region is made.
     """
 
     case_id: CaseId
     value: int
     label: str | None
     reason: Unresolved
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedImage:
-    """An image as models see it.
-
-    Attributes:
-        image: `i j k`, zero mean and unit variance.
-        affine: voxel index → world mm, RAS+.
-        crop_start: first voxel of the crop on the resampled grid, i j k.
-        clip: lower and upper bound the intensities were clipped to, in the image's own unit.
-        mean: that was subtracted after clipping.
-        std: that was divided by.
-    """
-
-    image: Voxels
-    affine: Affine
-    crop_start: tuple[int, int, int]
-    clip: tuple[float, float]
-    mean: float
-    std: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

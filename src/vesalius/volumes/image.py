@@ -31,6 +31,8 @@ class Image:
     Attributes:
         data: `i j k`, finite.
         affine: voxel index → world mm, RAS+; invertible.
+        clipped: whether its source clipped or normalised the intensities already (0–255, zero mean): they are in no
+            unit of the modality, and are not clipped again.
 
     Raises:
         InputError: `affine` is not invertible, or an axis holds no voxel.
@@ -38,6 +40,7 @@ class Image:
 
     data: Real[np.ndarray, "i j k"]
     affine: Affine
+    clipped: bool = False
 
     def __post_init__(self) -> None:
         check_grid(self.data.shape, self.affine)
@@ -51,6 +54,10 @@ class LabelMap:
         data: `i j k`; 0 is background.
         affine: voxel index → world mm, RAS+; invertible.
         labels: value → the label as the dataset writes it. Values of one text are one structure in pieces.
+        ignored: values that are no structure of this label map although they have no text: a value that another label
+            map over the same array names, a dataset's "ignore" label.
+        labelling: who drew it. The label maps of a case that share it are layers of one drawing; what several
+            labellings (two atlases) draw is taken from the first of them.
 
     Raises:
         InputError: `affine` is not invertible, or an axis holds no voxel.
@@ -59,6 +66,8 @@ class LabelMap:
     data: LabelVoxels
     affine: Affine
     labels: Mapping[int, str]
+    ignored: frozenset[int] = frozenset()
+    labelling: str = ""
 
     def __post_init__(self) -> None:
         check_grid(self.data.shape, self.affine)

@@ -1,63 +1,64 @@
-"""Preparation: from a dataset's cases to a store of arrays on one kind of grid, with their regions."""
+"""Preparation: from a dataset's cases to a store, on one process, many, or many machines; what was done is not done again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from scipy import ndimage
+from vesalius.errors import FolderError, InputError, SettingError, VesaliusError
+from vesalius.folder import MANIFEST, Origin, sha256_of, unreadable
+from vesalius.ids import CaseId, Split
+from vesalius.volumes.case import CaseRow, SourceCase, UnresolvedLabel
+from vesalius.volumes.case_folder import CaseRecord, SourceFile, read_record, write_case
+from vesalius.volumes.naming import Resolver
+from vesalius.volumes.patients import assign_splits
+from vesalius.volumes.place import Place
+from vesalius.volumes.prepare_case import PrepareSettings, Wholes, prepare_case, prepare_image
+from vesalius.volumes.store_tables import SCHEMA, Reject, case_name, write_tables
+from vesalius.volumes.workers import Here, Workers
 
-from vesalius.arrays import Box, Voxels
-from vesalius.errors import FolderError, InputError
-from vesalius.folder import MANIFEST, Origin, sha256_of
-from vesalius.ids import CaseId, Modality
-from vesalius.volumes.case import CaseRow, PreparedCase, PreparedImage, SourceCase, UnresolvedLabel
-from vesalius.volumes.case_folder import CaseRecord, read_record, write_case
-from vesalius.volumes.geometry import (
-    check_orientation,
-    check_spacing,
-    grid_with_spacing,
-    reorient,
-    resample,
-)
-from vesalius.volumes.image import Image
-from vesalius.volumes.naming import Resolver, name_labels
-from vesalius.volumes.regions import Region, find_regions, region_mask
-from vesalius.volumes.store import SCHEMA, Reject, case_path, write_tables
-
-CT_WINDOW_HU = (-500.0, 1000.0)
-PERCENTILES = (0.5, 99.5)
+__all__ = ["PrepareOutcome", "PrepareSettings", "Shard", "prepare", "prepare_case", "prepare_image"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareSettings:
-    """How cases are prepared.
+class Shard:
+    """A share of the cases: every `num`-th, from the `index`-th on. Several calls, one a shard, may write to one store.
 
     Attributes:
-        spacing_mm: of the prepared grid, along i, j, k.
-        orientation: where i, j and k run to; ``ASR`` was used for sagittal spine images.
-        crop_to_foreground: cut away the planes around the image that hold neither foreground nor a label.
-        anti_alias: smooth the image before it loses resolution; the published preparation does not.
+        index: from 0.
+        num: of all shards.
 
     Raises:
-        SettingError: a value cannot work.
-
-    Source: SAT, arXiv 2312.17183, data preparation.
+        SettingError: there is no such shard.
     """
 
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 3.0)
-    orientation: str = "RAS"
-    crop_to_foreground: bool = True
-    anti_alias: bool = False
+    index: int
+    num: int
 
     def __post_init__(self) -> None:
-        check_spacing(self.spacing_mm)
-        check_orientation(self.orientation)
+        if not 0 <= self.index < self.num:
+            raise SettingError(f"shard {self.index}/{self.num}", remedy="give i/n with i from 0 to n - 1, e.g. 0/4")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Returns the shard that is written as ``i/n``.
+
+        Raises:
+            SettingError: it is not written so, or there is no such shard.
+        """
+        index, _, num = text.partition("/")
+        if not (index.isdecimal() and num.isdecimal()):
+            raise SettingError(f"shard {text!r}", remedy="give i/n with i from 0 to n - 1, e.g. 0/4")
+        return cls(index=int(index), num=int(num))
+
+    def count(self, num_cases: int) -> int:
+        """Returns how many of `num_cases` cases are in this shard."""
+        return len(range(self.index, num_cases, self.num))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class PrepareOutcome:
     """What a preparation made.
 
     Attributes:
-        cases: every case of the store.
+        cases: every case of the store; with a shard, every case of the shard.
         rejects: the cases that failed, each with file and reason.
         unresolved: the labels that did not become a region of a concept.
         num_kept: how many of `cases` were up to date already.
@@ -76,13 +77,111 @@ class PrepareOutcome:
     unresolved: tuple[UnresolvedLabel, ...]
     num_kept: int
 
+    def summary(self) -> list[str]:
+        """Returns a line for each label and reason of `unresolved`: in how many cases, and the first of them."""
+        cases: dict[tuple[str, str], list[CaseId]] = {}
+        for one in self.unresolved:
+            text = f"value {one.value}" if one.label is None else f"label {one.label!r}"
+            cases.setdefault((text, one.reason), []).append(one.case_id)
+        return [
+            f"{text}: {reason} ({len(found)} cases, {found[0]} …)"
+            if len(found) > 1
+            else f"{found[0]}: {text}: {reason}"
+            for (text, reason), found in cases.items()
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Job:
+    """What a process needs to know to prepare any case of a call."""
+
+    place: Place
+    resolver: Resolver
+    wholes: Wholes | None
+    settings: PrepareSettings
+    splits: Mapping[CaseId, Split]
+
+    def __call__(self, source: SourceCase) -> _Done:
+        """Prepares one case, or says why not. Nothing that is wrong with one case stops the others."""
+        try:
+            return self._prepared(source)
+        except VesaliusError as error:
+            reason, where = f"{error.what} – {error.remedy}" if error.remedy else error.what, error.where
+        except MemoryError:
+            reason, where = "not enough memory – give fewer workers, or more memory to each", None
+        except OSError as error:
+            reason, where = (
+                f"{error.strerror or error} – make room or check the rights, then call again",
+                error.filename,
+            )
+        except Exception as error:  # noqa: BLE001  a defect of ours: reported with its place, and the exit code tells
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            told = "" if source.shown_as is not None else f": {error}"
+            reason = (
+                f"defect, {type(error).__name__}{told} ({Path(last.filename).name}:{last.lineno}) – please report it"
+            )
+            where = None
+        self.place.remove(MANIFEST)
+        self.place.remove(case_name(source.case_id))
+        return rejected(source, reason, where)
+
+    def _prepared(self, source: SourceCase) -> _Done:
+        name = case_name(source.case_id)
+        record = _read_if_whole(self.place, name)
+        fingerprint = self._fingerprint(source)
+        files = _source_files(source, record)
+        if record is not None and self._is_up_to_date(record, fingerprint, files):
+            return _Done(record=record, is_kept=True)
+        case = prepare_case(source, self.resolver, self.settings, split=self.splits[source.case_id], wholes=self.wholes)
+        self.place.remove(MANIFEST)
+        return _Done(record=write_case(self.place, name, case, fingerprint=fingerprint, files=files))
+
+    def _is_up_to_date(self, record: CaseRecord, fingerprint: str, files: Sequence[SourceFile]) -> bool:
+        is_same = [file.sha256 for file in record.files] == [file.sha256 for file in files]
+        return (
+            is_same
+            and record.fingerprint == fingerprint
+            and all(self.resolver(text) == tied for text, tied in record.resolved.items())
+        )
+
+    def _fingerprint(self, source: SourceCase) -> str:
+        made_from = {
+            "schema": SCHEMA,
+            "settings": asdict(self.settings),
+            "wholes": self.wholes is not None,
+            "entry": [
+                source.case_id, source.dataset, source.modality, source.sequence, source.split,
+                self.splits[source.case_id], source.patient_id,
+            ],
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Done:
+    """What became of a case: a record, or a reject."""
+
+    record: CaseRecord | None = None
+    reject: Reject | None = None
+    is_kept: bool = False
+
+
+def rejected(source: SourceCase, reason: str, where: object | None = None) -> _Done:
+    """Returns that a case is left out, and why."""
+    place = where if where is not None else source.files[0] if source.files else ""
+    file = str(place) if source.shown_as is None else source.shown_as
+    return _Done(reject=Reject(case_id=source.case_id, dataset=source.dataset, file=file, reason=reason))
+
 
 def prepare(
     sources: Iterable[SourceCase],
     *,
     resolver: Resolver,
     settings: PrepareSettings,
-    out: Path,
+    out: Place | Path | str,
+    wholes: Wholes | None = None,
+    workers: Workers | None = None,
+    shard: Shard | None = None,
     origins: Sequence[Origin] = (),
     inputs: Mapping[str, str] | None = None,
     progress: Callable[[CaseId, int, int], None] | None = None,
@@ -92,219 +191,117 @@ def prepare(
     Each case is written whole or not at all. One that is there already, made from the same bytes with the same settings
     and with labels that still resolve as they did, is kept; so a preparation that was killed continues where it
     stopped. A case that cannot be read is rejected and the others go on. From the first case that changes until the
-    end the store has no manifest and cannot be opened. One preparation at a time may write to a store.
+    end the store has no manifest and cannot be opened. One preparation at a time may write to a store, or one a shard;
+    when all shards are done, a call without `shard` does what is missing and writes the tables.
 
     Args:
         sources: the cases; none is read before its turn.
         resolver: label text → what it stands for.
         settings: how to prepare them.
-        out: the store's folder, new or of an earlier preparation of these cases.
+        out: the store, new or of an earlier preparation of these cases: a folder, or an ``s3://`` or ``gs://`` address.
+        wholes: what makes further regions of left and right.
+        workers: who does the work; this process if None.
+        shard: the share of the cases to prepare, without tables.
         origins: beside those of the cases themselves.
         inputs: name → hash of each Vesalius folder that was read, for the manifest.
         progress: called after each case with its id, the number of cases done, and of all.
 
     Raises:
-        InputError: two sources share a case id, or there is none.
-        FolderError: `out` is a folder of something else, or holds cases that `sources` does not name.
+        InputError: there is no case.
+        FolderError: `out` is a folder of something else, or holds cases that `sources` does not name, or its tables
+            cannot be written.
     """
-    pending = list(sources)
-    _check_out(out, [source.case_id for source in pending])
-    records: list[CaseRecord] = []
-    rejects: list[Reject] = []
-    used: list[Origin] = list(origins)
-    hashes: dict[Path, str] = {}
-    num_kept = 0
-    for number, source in enumerate(pending, start=1):
-        path = case_path(out, source.case_id)
-        try:
-            fingerprint = _fingerprint(source, settings, hashes)
-            record = _up_to_date(path, fingerprint, resolver)
-            if record is None:
-                case = prepare_case(source, resolver, settings)
-                (out / MANIFEST).unlink(missing_ok=True)
-                record = write_case(path, case, fingerprint=fingerprint)
-            else:
-                num_kept += 1
-        except InputError as error:
-            (out / MANIFEST).unlink(missing_ok=True)
-            if path.exists():
-                shutil.rmtree(path)
-            rejects.append(_rejected(source, error))
+    pending, place = list(sources), Place.of(out)
+    num_of = Counter(source.case_id for source in pending)
+    _check_out(place, set(num_of), shard)
+    job = _Job(place=place, resolver=resolver, wholes=wholes, settings=settings, splits=assign_splits(pending))
+    mine = pending if shard is None else pending[shard.index :: shard.num]
+    done: list[_Done | None] = [None] * len(mine)
+    alone = []
+    for number, source in enumerate(mine):
+        if num_of[source.case_id] > 1:
+            place.remove(case_name(source.case_id))
+            done[number] = rejected(
+                source, f"{num_of[source.case_id]} cases of the id {source.case_id} – rename the files of all but one"
+            )
         else:
-            records.append(record)
-            used += [origin for origin in source.origins if origin not in used]
+            alone.append((number, source))
+    num_done = len(mine) - len(alone)
+    for number, result in (workers or Here()).run(job, alone, failed=rejected):
+        done[number] = result
+        num_done += 1
         if progress is not None:
-            progress(source.case_id, number, len(pending))
-    write_tables(out, records, rejects, origins=used, inputs=inputs or {}, settings=asdict(settings))
+            progress(mine[number].case_id, num_done, len(mine))
+    outcome = _outcome(done)
+    if shard is None:
+        used = list(origins)
+        for source, one in zip(mine, done, strict=True):
+            if one is not None and one.record is not None:
+                used += [origin for origin in source.origins if origin not in used]
+        records = [one.record for one in done if one is not None and one.record is not None]
+        try:
+            write_tables(place, records, outcome.rejects, origins=used, inputs=inputs or {}, settings=asdict(settings))
+        except OSError as error:
+            raise FolderError(
+                f"the tables cannot be written ({error.strerror or error})",
+                where=place,
+                remedy="make room or check the rights, then call again: what is prepared stays",
+            ) from error
+    return outcome
+
+
+def _outcome(done: Sequence[_Done | None]) -> PrepareOutcome:
+    records = [one.record for one in done if one is not None and one.record is not None]
     return PrepareOutcome(
         cases=tuple(record.row for record in records),
-        rejects=tuple(rejects),
+        rejects=tuple(one.reject for one in done if one is not None and one.reject is not None),
         unresolved=tuple(label for record in records for label in record.unresolved),
-        num_kept=num_kept,
+        num_kept=sum(one.is_kept for one in done if one is not None),
     )
 
 
-def prepare_case(source: SourceCase, resolver: Resolver, settings: PrepareSettings) -> PreparedCase:
-    """Reads and prepares one case.
-
-    Image and label maps are brought to the orientation, then each straight from its own grid to the prepared one (image
-    linear, labels nearest), cropped, and the intensities normalised by `prepare_image`. Regions touch the border where
-    they reach the edge of the image before it is cropped.
-
-    Raises:
-        InputError: a file cannot be read, the image is of one intensity, or no labelled voxel is left.
-    """
-    image, label_maps = source.load()
-    resampled = _resample_image(image, settings)
-    i, j, k = resampled.data.shape
-    # Oriented first, so that how a label map is stored cannot decide which of two equally near voxels is taken.
-    moved = [
-        resample(reorient(label_map, settings.orientation), resampled.affine, (i, j, k), order=0)
-        for label_map in label_maps
-    ]
-    naming = name_labels(label_maps, moved, resolver, case_id=source.case_id)
-    found = [
-        (label_map, region)
-        for label_map, resolved in zip(moved, naming.resolved_by_map, strict=True)
-        for region in find_regions(label_map, case_id=source.case_id, resolved=resolved)
-    ]
-    if not found:
-        raise InputError(
-            f"no region in case {source.case_id!r}",
-            where=source.files[-1] if source.files else None,
-            remedy="check the label map and the table of its labels",
-        )
-    prepared = _crop_and_normalise(resampled, source.modality, settings, keep=[region.box for _, region in found])
-    regions = tuple(_shifted(region, prepared.crop_start) for _, region in found)
-    a, b, c = prepared.image.shape
-    return PreparedCase(
-        row=CaseRow(
-            case_id=source.case_id,
-            dataset=source.dataset,
-            modality=source.modality,
-            split=source.split,
-            patient_id=source.patient_id,
-            shape=(a, b, c),
-            spacing_mm=settings.spacing_mm,
-        ),
-        prepared=prepared,
-        regions=regions,
-        masks=tuple(region_mask(label_map, region) for label_map, region in found),
-        unresolved=naming.unresolved,
-        resolved=naming.resolved,
-    )
-
-
-def prepare_image(image: Image, modality: Modality, settings: PrepareSettings) -> PreparedImage:
-    """Prepares an image without labels, as prediction needs it; its affine leads back to the image's own grid.
-
-    Raises:
-        InputError: the image is of one intensity.
-    """
-    return _crop_and_normalise(_resample_image(image, settings), modality, settings, keep=[])
-
-
-def _resample_image(image: Image, settings: PrepareSettings) -> Image:
-    oriented = reorient(image, settings.orientation)
-    affine, shape = grid_with_spacing(oriented, settings.spacing_mm)
-    return resample(oriented, affine, shape, order=1, anti_alias=settings.anti_alias)
-
-
-def _crop_and_normalise(
-    image: Image, modality: Modality, settings: PrepareSettings, *, keep: Sequence[Box]
-) -> PreparedImage:
-    """Crops to the foreground and the boxes of `keep`, clips, and gives zero mean and unit variance.
-
-    Foreground is what lies above the lowest intensity, in ct after clipping: the body without the air around it. The
-    percentiles of the other modalities are the foreground's; mean and variance are those of the whole crop.
-    """
-    data = np.asarray(image.data, dtype=np.float32)
-    if modality == "ct":
-        data = np.clip(data, *CT_WINDOW_HU)
-    foreground = data > data.min()
-    if not foreground.any():
-        raise InputError(f"an image of one intensity ({float(data.min()):g})", remedy="leave the case out")
-    start, stop = _union([_bounding_box(foreground), *keep]) if settings.crop_to_foreground else ((0, 0, 0), data.shape)
-    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    low, high = CT_WINDOW_HU if modality == "ct" else map(float, np.percentile(data[foreground], PERCENTILES))
-    cropped = np.clip(data[window], low, high)
-    mean, std = float(cropped.mean(dtype=np.float64)), float(cropped.std(dtype=np.float64))
-    if std == 0:
-        raise InputError(f"an image of one intensity between {low:g} and {high:g}", remedy="leave the case out")
-    affine = np.array(image.affine)
-    affine[:3, 3] += image.affine[:3, :3] @ start
-    normalised: Voxels = np.ascontiguousarray((cropped - mean) / std, dtype=np.float32)
-    return PreparedImage(image=normalised, affine=affine, crop_start=start, clip=(low, high), mean=mean, std=std)
-
-
-def _bounding_box(foreground: np.ndarray) -> Box:
-    i, j, k = ndimage.find_objects(foreground.view(np.int8))[0]
-    return (i.start, j.start, k.start), (i.stop, j.stop, k.stop)
-
-
-def _union(boxes: Sequence[Box]) -> Box:
-    i, j, k = (min(axis) for axis in zip(*(start for start, _ in boxes), strict=True))
-    a, b, c = (max(axis) for axis in zip(*(stop for _, stop in boxes), strict=True))
-    return (i, j, k), (a, b, c)
-
-
-def _shifted(region: Region, crop_start: tuple[int, int, int]) -> Region:
-    i, j, k = (a - b for a, b in zip(region.start, crop_start, strict=True))
-    a, b, c = (a - b for a, b in zip(region.stop, crop_start, strict=True))
-    return replace(region, start=(i, j, k), stop=(a, b, c))
-
-
-def _check_out(out: Path, case_ids: Sequence[CaseId]) -> None:
+def _check_out(place: Place, case_ids: set[CaseId], shard: Shard | None) -> None:
     if not case_ids:
         raise InputError("no case to prepare", remedy="check the folder of the dataset")
-    twice = sorted({case_id for case_id in case_ids if case_ids.count(case_id) > 1})
-    if twice:
-        raise InputError(f"several cases of the id {', '.join(twice)}", remedy="rename the files of one of them")
-    cases = out / "cases"
-    if out.exists() and not cases.is_dir() and (not out.is_dir() or any(out.iterdir())):
-        raise FolderError("this holds something else than cases", where=out, remedy="give a new folder")
-    known = {case_path(out, case_id).name for case_id in case_ids}
+    there = place.names("")
+    if (place.path is not None and place.path.is_file()) or (there and "cases" not in there):
+        raise FolderError("this holds something else than cases", where=place, remedy="give a new folder")
+    known = {case_name(case_id).rpartition("/")[2] for case_id in case_ids}
     others = []
-    for path in sorted(cases.iterdir()) if cases.is_dir() else []:
-        if path.name.startswith(".") and path.is_dir():
-            shutil.rmtree(path)  # a case that a killed preparation did not finish
-        elif path.name not in known and path.is_dir():
-            others.append(path.stem)
+    for name in place.names("cases"):
+        if name.startswith("."):
+            if shard is None:
+                place.remove(f"cases/{name}")  # a case that a killed preparation did not finish
+        elif name not in known:
+            others.append(name.removesuffix(".zarr"))
     if others:
         named = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
         raise FolderError(
             f"the store holds {len(others)} cases that are not among those to prepare ({named})",
-            where=out,
+            where=place,
             remedy="give another folder, or delete this one",
         )
 
 
-def _fingerprint(source: SourceCase, settings: PrepareSettings, hashes: dict[Path, str]) -> str:
-    for path in source.files:
-        if path not in hashes:
-            hashes[path] = sha256_of(path)
-    made_from = {
-        "schema": SCHEMA,
-        "settings": asdict(settings),
-        "entry": [source.case_id, source.dataset, source.modality, source.split, source.patient_id],
-        "files": [[path.name, hashes[path]] for path in source.files],
-    }
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-
-
-def _up_to_date(path: Path, fingerprint: str, resolver: Resolver) -> CaseRecord | None:
-    if not path.exists():
-        return None
+def _read_if_whole(place: Place, name: str) -> CaseRecord | None:
     try:
-        record = read_record(path)
+        return read_record(place, name)
     except FolderError:
         return None  # damaged from outside: made again
-    if record.fingerprint != fingerprint:
-        return None
-    return record if all(resolver(text) == tied for text, tied in record.resolved.items()) else None
 
 
-def _rejected(source: SourceCase, error: InputError) -> Reject:
-    reason = f"{error.what} – {error.remedy}" if error.remedy else error.what
-    where = error.where if error.where is not None else source.files[0] if source.files else ""
-    return Reject(case_id=source.case_id, dataset=source.dataset, file=str(where), reason=reason)
+def _source_files(source: SourceCase, record: CaseRecord | None) -> tuple[SourceFile, ...]:
+    """Returns what the case's files are now; bytes are hashed only where size or time differ from those recorded."""
+    known = (
+        record.files if record is not None and len(record.files) == len(source.files) else [None] * len(source.files)
+    )
+    files = []
+    for path, before in zip(source.files, known, strict=True):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        is_same = before is not None and (before.size, before.modified_ns) == (status.st_size, status.st_mtime_ns)
+        digest = before.sha256 if before is not None and is_same else sha256_of(path)
+        files.append(SourceFile(size=status.st_size, modified_ns=status.st_mtime_ns, sha256=digest))
+    return tuple(files)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Integer
 from scipy import ndimage
 
-from vesalius.arrays import Box, LabelVoxels, Mask
+from vesalius.arrays import Affine, Box, LabelVoxels, Mask
 from vesalius.ids import CaseId, ConceptId, Laterality, ResolvedLabel
 from vesalius.volumes.image import LabelMap
 
@@ -24,7 +24,8 @@ class Region:
         laterality: the side, where the label names one that `concept_id` does not imply.
         name: how to say it in a prompt.
         label: the dataset's own text.
-        tied_by: how the label was tied to its concept: ``name``, ``synonym``, ``table`` or ``none``.
+        tied_by: how the label was tied to its concept: ``name``, ``synonym``, ``table`` or ``none``; ``parts`` where the
+            region was made of its left and its right one.
         start: first voxel of its box, i j k.
         stop: voxel behind the last of its box, i j k.
         num_voxels: voxels inside; never 0.
@@ -105,6 +106,41 @@ def region_mask(label_map: LabelMap, region: Region) -> Mask:
     values = [value for value, text in label_map.labels.items() if text == region.label]
     window = label_map.data[tuple(slice(start, stop) for start, stop in zip(region.start, region.stop, strict=True))]
     return np.isin(window, values)
+
+
+def join_regions(parts: Sequence[tuple[Region, Mask]], whole: ResolvedLabel, affine: Affine) -> tuple[Region, Mask]:
+    """Returns the region that holds every voxel of `parts`, and its mask in its own box.
+
+    Args:
+        parts: regions of one case with their masks, at least one.
+        whole: what the joined region stands for.
+        affine: of the grid that the boxes count voxels of.
+    """
+    starts = np.array([region.start for region, _ in parts])
+    stops = np.array([region.stop for region, _ in parts])
+    start, stop = starts.min(axis=0), stops.max(axis=0)
+    mask = np.zeros(stop - start, dtype=bool)
+    for region, part in parts:
+        window = tuple(slice(a, b) for a, b in zip(region.start - start, region.stop - start, strict=True))
+        mask[window] |= part
+    inside = np.argwhere(mask)
+    x, y, z = (affine[:3, :3] @ (inside.mean(axis=0) + start) + affine[:3, 3]).tolist()
+    (i, j, k), (a, b, c) = start.tolist(), stop.tolist()
+    region = Region(
+        case_id=parts[0][0].case_id,
+        concept_id=whole.concept_id,
+        laterality=whole.laterality,
+        name=whole.name,
+        label=" + ".join(region.label for region, _ in parts),
+        tied_by=whole.tied_by,
+        start=(i, j, k),
+        stop=(a, b, c),
+        num_voxels=len(inside),
+        volume_mm3=len(inside) * abs(float(np.linalg.det(affine[:3, :3]))),
+        centroid_mm=(x, y, z),
+        touches_border=any(region.touches_border for region, _ in parts),
+    )
+    return region, mask
 
 
 def values_in(data: LabelVoxels) -> list[int]:

@@ -1,127 +1,77 @@
-"""The store of prepared cases: tables of cases and regions, and arrays that are read in parts."""
+"""The store of prepared cases, open for reading: its tables in memory, its arrays read in parts."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
+import tensorstore as ts
+from jaxtyping import Bool, UInt8
 
 from vesalius.arrays import Affine, Box, Mask, Voxels
-from vesalius.errors import FolderError, InputError
-from vesalius.folder import Origin, origins_of, read_manifest, write_manifest
+from vesalius.errors import FolderError, InputError, SettingError
+from vesalius.folder import Origin, origins_of
 from vesalius.ids import CaseId, Modality
-from vesalius.tables import read_table, write_table
-from vesalius.volumes.case import CaseRow, UnresolvedLabel
-from vesalius.volumes.case_folder import IMAGE, MASKS, CaseRecord
+from vesalius.volumes.case import CaseRow
+from vesalius.volumes.case_folder import IMAGE, MASKS, row_bytes
+from vesalius.volumes.intensities import intensities
+from vesalius.volumes.place import Place
 from vesalius.volumes.regions import Region
+from vesalius.volumes.store_tables import HeldCase, case_name, read_tables
 
-KIND = "cases"
-SCHEMA = 1
+_NUM_OPEN = 256
+"""Arrays kept open: each holds a few kilobytes of metadata."""
 
-_CASES = {
-    "case_id": "VARCHAR",
-    "dataset": "VARCHAR",
-    "modality": "VARCHAR",
-    "split": "VARCHAR",
-    "patient_id": "VARCHAR",
-    "shape": "INTEGER[]",
-    "spacing_mm": "DOUBLE[]",
-    "affine": "DOUBLE[][]",
-}
-_REGIONS = {
-    "case_id": "VARCHAR",
-    "concept_id": "VARCHAR",
-    "laterality": "VARCHAR",
-    "name": "VARCHAR",
-    "label": "VARCHAR",
-    "tied_by": "VARCHAR",
-    "start": "INTEGER[]",
-    "stop": "INTEGER[]",
-    "num_voxels": "BIGINT",
-    "volume_mm3": "DOUBLE",
-    "centroid_mm": "DOUBLE[]",
-    "touches_border": "BOOLEAN",
-    "mask_offset": "BIGINT",
-}
-_UNRESOLVED = {"case_id": "VARCHAR", "value": "BIGINT", "label": "VARCHAR", "reason": "VARCHAR"}
-_REJECTS = {"case_id": "VARCHAR", "dataset": "VARCHAR", "file": "VARCHAR", "reason": "VARCHAR"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reject:
-    """A case that could not be prepared.
-
-    Attributes:
-        case_id: the case.
-        dataset: name of its dataset.
-        file: the file at fault; its image where the fault is in no single one.
-        reason: what is wrong and what to do about it.
-    """
-
-    case_id: CaseId
-    dataset: str
-    file: str
-    reason: str
+_CACHE_BYTES = 2**22
+"""Enough for the shard indices of the last cases; decoded chunks are hardly ever asked for twice."""
 
 
 class CaseStore:
-    """A folder of prepared cases, open for reading.
+    """A store of prepared cases, open for reading.
 
     Arrays are opened when they are first read, and not carried along when the store is pickled, so that a store may be
-    given to DataLoader workers.
+    given to DataLoader workers. These must be started by forkserver or spawn: a fork would leave them without the
+    threads that read.
 
     Args:
-        path: the folder.
+        place: where it lies.
         manifest: its manifest.
-        cases: its cases.
-        affines: of each case.
-        regions: case → region key → region and the first byte of its mask.
+        held: its cases.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        manifest: Mapping[str, Any],
-        cases: Sequence[CaseRow],
-        affines: Mapping[CaseId, Affine],
-        regions: Mapping[CaseId, Mapping[str, tuple[Region, int]]],
-    ) -> None:
-        self.path = path
+    def __init__(self, place: Place, *, manifest: Mapping[str, Any], held: Mapping[CaseId, HeldCase]) -> None:
+        self.place = place
         self.manifest = manifest
-        self.cases = list(cases)
-        self._rows = {row.case_id: row for row in cases}
-        self._affines = affines
-        self._regions = regions
-        self._arrays: dict[tuple[CaseId, str], zarr.Array[Any]] = {}
+        self.cases = [case.row for case in held.values()]
+        self._held = held
+        self._arrays: dict[tuple[CaseId, str], ts.TensorStore] = {}
 
     @classmethod
-    def open(cls, path: Path) -> CaseStore:
-        """Opens the store at `path`; reads its tables, no image.
+    def open(cls, place: Place | Path | str) -> CaseStore:
+        """Opens the store at `place`, a folder or an ``s3://`` or ``gs://`` address; reads its tables, no image.
 
         Raises:
             FolderError: it is missing, incomplete, damaged or of another schema.
         """
-        manifest = read_manifest(path, kind=KIND, schema=SCHEMA)
-        cases, affines = [], {}
-        for *values, affine in read_table(path / "cases.parquet", schema=_CASES):
-            row = CaseRow(**_typed(CaseRow, values))
-            cases.append(row)
-            affines[row.case_id] = np.array(affine, dtype=np.float64)
-        regions: dict[CaseId, dict[str, tuple[Region, int]]] = {row.case_id: {} for row in cases}
-        for *values, offset in read_table(path / "regions.parquet", schema=_REGIONS):
-            region = Region(**_typed(Region, values))
-            regions[region.case_id][region.key] = (region, offset)
-        return cls(path, manifest=manifest, cases=cases, affines=affines, regions=regions)
+        found = Place.of(place)
+        manifest, held = read_tables(found)
+        return cls(found, manifest=manifest, held=held)
 
     @property
     def origins(self) -> list[Origin]:
         """What the cases are made of, and on what terms."""
         return origins_of(self.manifest)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of what every case was made from, and how: it tells two stores apart without reading their images."""
+        told = sorted(f"{case_id} {case.made_from}" for case_id, case in self._held.items())
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     def case(self, case_id: CaseId) -> CaseRow:
         """Returns the row of a case.
@@ -129,9 +79,7 @@ class CaseStore:
         Raises:
             InputError: the store holds no such case.
         """
-        if case_id not in self._rows:
-            raise InputError(f"no case {case_id!r}", where=self.path, remedy="`vesalius volumes stats` lists the cases")
-        return self._rows[case_id]
+        return self._case(case_id).row
 
     def modality(self, case_id: CaseId) -> Modality:
         """Returns the modality of a case."""
@@ -139,11 +87,11 @@ class CaseStore:
 
     def affine(self, case_id: CaseId) -> Affine:
         """Returns the affine of a case, voxel index → world mm, RAS+."""
-        return self._affines[self.case(case_id).case_id].copy()
+        return self._case(case_id).affine.copy()
 
     def regions(self, case_id: CaseId) -> list[Region]:
         """Returns the regions of a case; no two share a key."""
-        return [region for region, _ in self._regions[self.case(case_id).case_id].values()]
+        return [region for region, _ in self._case(case_id).regions.values()]
 
     def read_image(self, case_id: CaseId, box: Box | None = None) -> Voxels:
         """Reads the intensities of a case, `i j k`; with `box`, only the chunks it touches.
@@ -152,9 +100,8 @@ class CaseStore:
             ValueError: `box` is empty or reaches beyond the image.
             FolderError: the case's folder is missing or damaged.
         """
-        start, stop = self._checked(case_id, box)
-        window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-        return np.asarray(self._array(case_id, IMAGE)[window])
+        image, _ = self.read_crop(case_id, self._checked(case_id, box), [])
+        return image
 
     def read_mask(self, region: Region, box: Box | None = None) -> Mask:
         """Reads the voxels of a region, `i j k`; False outside the region's own box.
@@ -168,30 +115,111 @@ class CaseStore:
             InputError: the store holds no such region.
             FolderError: the case's folder is missing or damaged.
         """
-        start, stop = self._checked(region.case_id, box)
-        held = self._regions[region.case_id].get(region.key)
+        return self.read_mask_crop(region, self._checked(region.case_id, box))
+
+    def read_mask_crop(self, region: Region, box: Box) -> Mask:
+        """Reads the voxels of a region in a box that may reach beyond the image, `i j k`.
+
+        Raises:
+            InputError: the store holds no such region.
+            FolderError: the case's folder is missing or damaged.
+        """
+        mask = np.zeros([b - a for a, b in zip(*box, strict=True)], dtype=bool)
+        self._paint(mask, region, box, self._bits(region, box))
+        return mask
+
+    def nth_voxel(self, region: Region, n: int) -> tuple[int, int, int]:
+        """Returns the voxel of a region that comes after `n` others in C order; without unpacking its mask.
+
+        Raises:
+            ValueError: the region has no more than `n` voxels.
+            InputError: the store holds no such region.
+            FolderError: the case's folder is missing or damaged.
+        """
+        if not 0 <= n < region.num_voxels:
+            raise ValueError(f"voxel {n} of a region of {region.num_voxels}")
+        waiting = self._bits(region, region.box)
+        assert waiting is not None
+        packed: UInt8[np.ndarray, " bytes"] = self._waited(waiting, region.case_id)
+        until = np.cumsum(np.bitwise_count(packed), dtype=np.int64)
+        byte = int(np.searchsorted(until, n, side="right"))
+        bit = int(np.flatnonzero(np.unpackbits(packed[byte : byte + 1]))[n - (int(until[byte - 1]) if byte else 0)])
+        row, plane = row_bytes(region)
+        i, (j, k) = byte // plane, divmod(byte % plane, row)
+        return region.start[0] + i, region.start[1] + j, region.start[2] + 8 * k + bit
+
+    def read_crop(
+        self, case_id: CaseId, box: Box, regions: Sequence[Region]
+    ) -> tuple[Voxels, Bool[np.ndarray, "n i j k"]]:
+        """Reads the intensities in a box and the masks of some regions there, all at once.
+
+        Args:
+            case_id: the case.
+            box: in voxels of the case; it may reach beyond the image, where the image is of its lowest intensity and no
+                region has a voxel.
+            regions: of this case; none gives masks of shape `0 i j k`.
+
+        Raises:
+            ValueError: `box` is empty.
+            InputError: the store holds no such case, or no such region.
+            FolderError: the case's folder is missing or damaged.
+        """
+        case = self._case(case_id)
+        start, stop = box
+        size = tuple(b - a for a, b in zip(start, stop, strict=True))
+        if min(size) < 1:
+            raise ValueError(f"box {box} of case {case_id!r} is empty: at least one voxel along each axis")
+        low, high = np.maximum(start, 0), np.minimum(stop, case.row.shape)
+        is_inside = bool((low < high).all())
+        window = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+        waiting = self._array(case_id, IMAGE)[window].read() if is_inside else None
+        all_bits = [self._bits(region, box) for region in regions]
+        masks = np.zeros((len(regions), *size), dtype=bool)
+        for mask, region, bits in zip(masks, regions, all_bits, strict=True):
+            self._paint(mask, region, box, bits)
+        image: Voxels = np.empty(size, dtype=np.float32)
+        if waiting is None or size != tuple(high - low):
+            image.fill(np.float32(case.offset))
+        if waiting is not None:
+            there = tuple(slice(a, b) for a, b in zip((low - start).tolist(), (high - start).tolist(), strict=True))
+            levels = self._waited(waiting, case_id)
+            intensities(levels, scale=case.scale, offset=case.offset, out=image[there])
+        return image, masks
+
+    def _bits(self, region: Region, box: Box) -> ts.Future[np.ndarray] | None:
+        """Begins to read the planes (along i) of a region that lie in `box`; None where there are none."""
+        held = self._case(region.case_id).regions.get(region.key)
         if held is None or held[0] != region:
             raise InputError(
                 f"no region {region.key} like this in case {region.case_id!r}",
-                where=self.path,
+                where=self.place,
                 remedy="take it from .regions()",
             )
-        mask = np.zeros([b - a for a, b in zip(start, stop, strict=True)], dtype=bool)
-        low = np.maximum(start, region.start)
-        high = np.minimum(stop, region.stop)
-        if (low >= high).any():
-            return mask
-        there = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
-        mask[there] = self._read_bits(region, held[1], low - region.start, high - region.start)
-        return mask
+        if not all(a < d and c < b for a, b, c, d in zip(*box, region.start, region.stop, strict=True)):
+            return None
+        _, plane = row_bytes(region)
+        first = held[1] + (max(box[0][0], region.start[0]) - region.start[0]) * plane
+        last = held[1] + (min(box[1][0], region.stop[0]) - region.start[0]) * plane
+        return self._array(region.case_id, MASKS)[first:last].read()
 
-    def _read_bits(self, region: Region, offset: int, low: np.ndarray, high: np.ndarray) -> Mask:
-        """Reads the part from `low` to `high` of a region's box: whole planes of i, then what is asked for of each."""
-        _, rows, columns = (b - a for a, b in zip(region.start, region.stop, strict=True))
-        first, last = int(low[0]) * rows * columns, int(high[0]) * rows * columns
-        packed = np.asarray(self._array(region.case_id, MASKS)[offset + first // 8 : offset + -(-last // 8)])
-        bits = np.unpackbits(packed)[first % 8 : first % 8 + last - first].astype(bool)
-        return bits.reshape(-1, rows, columns)[:, low[1] : high[1], low[2] : high[2]]
+    def _paint(self, mask: Mask, region: Region, box: Box, waiting: ts.Future[np.ndarray] | None) -> None:
+        """Sets the voxels of a region in `mask`, which is its part in `box`."""
+        if waiting is None:
+            return
+        start, stop = np.array(box[0]), np.array(box[1])
+        low, high = np.maximum(start, region.start), np.minimum(stop, region.stop)
+        row, plane = row_bytes(region)
+        packed: UInt8[np.ndarray, "i j bytes"] = self._waited(waiting, region.case_id).reshape(-1, plane // row, row)
+        (_, j, k), (_, b, c) = (low - region.start).tolist(), (high - region.start).tolist()
+        bits = np.unpackbits(packed[:, j:b, k // 8 : -(-c // 8)], axis=2)[:, :, k % 8 : k % 8 + c - k]
+        mask[tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))] = bits
+
+    def _case(self, case_id: CaseId) -> HeldCase:
+        if case_id not in self._held:
+            raise InputError(
+                f"no case {case_id!r}", where=self.place, remedy="`vesalius volumes stats` lists the cases"
+            )
+        return self._held[case_id]
 
     def _checked(self, case_id: CaseId, box: Box | None) -> Box:
         shape = self.case(case_id).shape
@@ -203,74 +231,50 @@ class CaseStore:
             )
         return box
 
-    def _array(self, case_id: CaseId, name: str) -> zarr.Array[Any]:
-        if (case_id, name) not in self._arrays:
-            path = case_path(self.path, case_id) / name
-            try:
-                array = zarr.open_array(store=path, mode="r")
-            except (OSError, ValueError, KeyError) as error:
-                raise FolderError(f"damaged case ({error})", where=path, remedy="prepare it again") from error
-            self._arrays[case_id, name] = array
-        return self._arrays[case_id, name]
+    def _array(self, case_id: CaseId, name: str) -> ts.TensorStore:
+        key = (case_id, name)
+        if key not in self._arrays:
+            if len(self._arrays) >= _NUM_OPEN:
+                del self._arrays[next(iter(self._arrays))]
+            kvstore = self.place.kvstore(f"{case_name(case_id)}/{name}")
+            opening = ts.open(
+                {"driver": "zarr3", "kvstore": kvstore}, open=True, read=True, context=_context(os.getpid())
+            )
+            self._arrays[key] = self._waited(opening, case_id)
+        return self._arrays[key]
+
+    def _waited(self, future: ts.Future[Any], case_id: CaseId) -> Any:
+        try:
+            return future.result()
+        except (ValueError, OSError) as error:
+            where = f"{self.place}/{case_name(case_id)}"
+            raise FolderError(
+                f"damaged case ({_first_words(error)})", where=where, remedy="prepare it again"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": {}}
 
 
-def case_path(store: Path, case_id: CaseId) -> Path:
-    """Returns where a store keeps a case."""
-    return store / "cases" / f"{case_id}.zarr"
+@cache
+def _context(process: int) -> ts.Context:
+    """Returns what the arrays of a process share.
+
+    Raises:
+        SettingError: this process is a fork of one that has read already; its reading would never end.
+    """
+    if _READERS and process not in _READERS:
+        raise SettingError(
+            "a store was read before this process was forked: the threads that read are not in it",
+            remedy="start workers by forkserver: DataLoader(..., multiprocessing_context='forkserver')",
+        )
+    _READERS.add(process)
+    return ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
 
 
-def write_tables(
-    path: Path,
-    records: Sequence[CaseRecord],
-    rejects: Sequence[Reject],
-    *,
-    origins: Sequence[Origin],
-    inputs: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> None:
-    """Writes the tables of a store whose cases are written, and last its manifest, without which none can open it."""
-    write_table(
-        path / "cases.parquet",
-        ([*_values(record.row), record.affine] for record in records),
-        schema=_CASES,
-    )
-    write_table(
-        path / "regions.parquet",
-        (
-            [*_values(region), offset]
-            for record in records
-            for region, offset in zip(record.regions, record.mask_offsets, strict=True)
-        ),
-        schema=_REGIONS,
-    )
-    write_table(
-        path / "unresolved.parquet",
-        (_values(label) for record in records for label in record.unresolved),
-        schema=_UNRESOLVED,
-    )
-    write_table(path / "rejects.parquet", (_values(reject) for reject in rejects), schema=_REJECTS)
-    write_manifest(
-        path,
-        kind=KIND,
-        schema=SCHEMA,
-        origins=origins,
-        inputs=inputs,
-        details={
-            "settings": dict(settings),
-            "num_cases": len(records),
-            "num_regions": sum(len(record.regions) for record in records),
-            "num_rejects": len(rejects),
-        },
-    )
+_READERS: set[int] = set()
+"""The processes, this one and those it was forked from, that have read."""
 
 
-def _values(row: CaseRow | Region | UnresolvedLabel | Reject) -> list[Any]:
-    return [getattr(row, field.name) for field in fields(row)]
-
-
-def _typed(kind: type[CaseRow | Region], values: Sequence[Any]) -> dict[str, Any]:
-    names = [field.name for field in fields(kind)]
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in zip(names, values, strict=True)}
+def _first_words(error: Exception) -> str:
+    return str(error).split(" [", 1)[0].splitlines()[0]

@@ -6,7 +6,7 @@ Nothing is downloaded and none of the packages is imported: their files are foun
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -224,8 +224,10 @@ def _load_chest(image: Path, labels: Path) -> tuple[Image, list[LabelMap]]:
     return read_image(image), [read_label_map(labels)]
 
 
-def _load_brain(image: Path, atlases: Sequence[tuple[_Atlas, Path, Path]]) -> tuple[Image, list[LabelMap]]:
-    return read_image(image), [read_atlas(volume, table, kind=atlas.kind) for atlas, volume, table in atlases]
+def _load_brain(image: Path, atlases: Sequence[tuple[_Atlas, Path, Path]]) -> tuple[Image, Iterable[LabelMap]]:
+    return read_image(image), (
+        replace(read_atlas(volume, table, kind=atlas.kind), labelling=atlas.name) for atlas, volume, table in atlases
+    )
 
 
 def read_atlas(volume: Path, table: Path, *, kind: Literal["labels", "probabilities"]) -> LabelMap:

@@ -11,7 +11,6 @@ DATASET/
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -20,10 +19,11 @@ from typing import Any, get_args
 
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import Origin, unreadable
-from vesalius.ids import MODALITIES, SPLITS, Modality, Split, case_id, slug
+from vesalius.ids import MODALITIES, SPLITS, Modality, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import SUFFIXES, Image, LabelMap, check_same_grid, read_image, read_label_maps, stem_of
 from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.patients import hash_patient
 
 _MODALITY_NAMES: dict[str, Modality] = {
     "ct": "ct",
@@ -51,9 +51,7 @@ _MODALITY_NAMES: dict[str, Modality] = {
 def folder_cases(options: LayoutOptions) -> list[SourceCase]:
     """Returns the cases of a folder of the layout ``nifti_pairs``, in the order of their names.
 
-    A case's split is that of ``cases.tsv``; else 80 % of the patients (or of the cases, where no patient is named) are
-    train, 10 % validation and 10 % test, by a hash of the name, so that it stays what it is when cases are added.
-    An image without label map, or the reverse, is a case that fails when it is loaded.
+    A case's split is that of ``cases.tsv``. An image without label map, or the reverse, is a case that fails when it is loaded.
 
     Args:
         options: `folder`; `modality` unless the folder says it; `salt` if ``cases.tsv`` names patients.
@@ -109,8 +107,10 @@ def folder_cases(options: LayoutOptions) -> list[SourceCase]:
             case_id=case_id(stem if slug(stem).startswith(slug(folder.name)) else f"{folder.name}-{stem}"),
             dataset=folder.name,
             modality=modality,
-            split=_one_of(row.get("split"), SPLITS, "split", folder) or _split_of(patient or stem),
-            patient_id=_hashed(patient, options.salt) if patient and options.salt else None,
+            split=_one_of(row.get("split"), SPLITS, "split", folder),
+            patient_id=hash_patient(patient, dataset=folder.name, salt=options.salt)
+            if patient and options.salt
+            else None,
             load=partial(_load, stem, image, label_file, labels),
             origins=(origin,),
             files=tuple(path for path in (image, label_file, table) if path is not None),
@@ -266,12 +266,3 @@ def _one_of(value: str | None, allowed: tuple[Any, ...], what: str, folder: Path
     if value and value not in allowed:
         raise InputError(f"{what} {value!r}", where=folder / "cases", remedy=f"use one of {', '.join(allowed)}")
     return value or None
-
-
-def _split_of(name: str) -> Split:
-    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
-    return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
-
-
-def _hashed(patient: str, salt: str) -> str:
-    return hashlib.blake2b(patient.encode(), key=hashlib.sha256(salt.encode()).digest(), digest_size=16).hexdigest()

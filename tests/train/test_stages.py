@@ -1,0 +1,152 @@
+"""Both stages on a graph, an encoder and cases small enough to run whole."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vesalius.corpus.crops import CropSettings
+from vesalius.errors import FolderError, SettingError
+from vesalius.model.text_encoder import TextEncoder
+from vesalius.train import run as runs
+from vesalius.train.log import read_metrics
+from vesalius.train.loop import LoopSettings
+from vesalius.train.optim import OptimSettings
+from vesalius.train.regions import RegionSettings, RegionStage, region_prompts
+from vesalius.train.run import load_region_model, train_regions, train_text
+from vesalius.train.text import TextData, TextSettings
+
+LOOP = LoopSettings(num_steps=10, validate_every=5, checkpoint_every=3, optim=OptimSettings(learning_rate=1e-3))
+GOLDEN = Path(__file__).with_name("golden_curves.json")
+"""Losses of ten steps, fp32 on CPU. A change of method moves them and is told in CHANGELOG.md under Numbers."""
+
+
+@pytest.fixture
+def text_settings(tiny_encoder):
+    return TextSettings(
+        init=str(tiny_encoder),
+        data=TextData(batch_size=16, neighbourhood_size=4),
+        train_layers=2,
+        train_embeddings=True,
+        loop=LOOP,
+    )
+
+
+@pytest.fixture
+def region_settings():
+    return RegionSettings(
+        size="unet-tiny",
+        width=16,
+        crops=CropSettings(size=(24, 24, 16), max_regions=4),
+        crops_per_step=2,
+        text=TextData(batch_size=8, neighbourhood_size=1),
+        train_layers=1,
+        train_embeddings=False,
+        text_learning_rate_scale=0.1,
+        loop=replace(LOOP, keep="last"),
+    )
+
+
+@pytest.fixture
+def text_run(graph, sides, text_settings, tmp_path):
+    train_text(graph, sides, text_settings, out=tmp_path / "text", graph_hash="g")
+    return tmp_path / "text"
+
+
+def losses(run, name="loss"):
+    return [line[name] for line in read_metrics(run) if name in line]
+
+
+def test_ten_steps_of_stage_1_give_the_golden_curve(text_run):
+    assert losses(text_run) == pytest.approx(json.loads(GOLDEN.read_text())["text"], rel=1e-3)
+
+
+def test_ten_steps_of_stage_2_give_the_golden_curve(graph, sides, tiny_cases, text_run, region_settings, tmp_path):
+    train_regions(graph, sides, tiny_cases, region_settings, init=text_run, out=tmp_path / "regions", hashes={})
+    golden = json.loads(GOLDEN.read_text())["regions"]
+    for name, values in golden.items():
+        assert losses(tmp_path / "regions", name) == pytest.approx(values, rel=1e-3)
+
+
+def test_both_stages_learn(graph, sides, tiny_cases, text_run, region_settings, tmp_path):
+    longer = replace(region_settings, loop=replace(region_settings.loop, num_steps=40))
+    train_regions(graph, sides, tiny_cases, longer, init=text_run, out=tmp_path / "regions", hashes={})
+    text, regions = losses(text_run), losses(tmp_path / "regions", "region_loss")
+    assert sum(text[-3:]) < sum(text[:3])
+    assert sum(regions[-5:]) < 0.8 * sum(regions[:5])
+
+
+@pytest.mark.parametrize("stop_at", [4, 7])
+def test_a_stopped_run_of_stage_2_goes_on_bit_for_bit(
+    graph, sides, tiny_cases, text_run, region_settings, tmp_path, monkeypatch, stop_at
+):
+    def train(out):
+        train_regions(graph, sides, tiny_cases, region_settings, init=text_run, out=out, hashes={"cases": "c"})
+
+    train(tmp_path / "whole")
+    draw, drawn = RegionStage.draw, []
+
+    def draw_and_stop(stage):
+        drawn.append(stage)
+        if len(drawn) == stop_at:
+            raise KeyboardInterrupt
+        return draw(stage)
+
+    monkeypatch.setattr(RegionStage, "draw", draw_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped")
+    monkeypatch.setattr(RegionStage, "draw", draw)
+    train(tmp_path / "stopped")
+    assert read_metrics(tmp_path / "stopped") == read_metrics(tmp_path / "whole")
+    (one, keys), (other, _) = (load_region_model(tmp_path / name) for name in ("whole", "stopped"))
+    assert keys == ["UBERON:0000002", "UBERON:0000012", "UBERON:0000022", "UBERON:0000032"]
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_a_finished_run_is_not_trained_again(graph, sides, text_run, text_settings, monkeypatch):
+    monkeypatch.setattr(runs, "fit", None)
+    train_text(graph, sides, text_settings, out=text_run, graph_hash="g")
+    with pytest.raises(SettingError, match="other inputs"):
+        train_text(graph, sides, text_settings, out=text_run, graph_hash="another")
+    with pytest.raises(SettingError, match="other settings"):
+        train_text(graph, sides, replace(text_settings, train_layers=1), out=text_run, graph_hash="g")
+
+
+def test_a_text_run_holds_no_region_model(text_run, tmp_path):
+    with pytest.raises(FolderError, match="stage 'text'"):
+        load_region_model(text_run)
+    with pytest.raises(FolderError, match="no run folder here"):
+        load_region_model(tmp_path / "nowhere")
+
+
+def test_no_held_out_synonym_is_asked_of_an_image(graph, sides, tiny_cases):
+    asked = region_prompts(graph, sides)
+    (case, *_) = tiny_cases.cases
+    region = tiny_cases.regions(case.case_id)[0]
+    assert asked(region) == ["kidney 2", "organ no 2"]
+    held_out = {**sides, region.concept_id: "test"}
+    assert region_prompts(graph, held_out)(region) == ["kidney 2"]
+
+
+def test_the_handed_out_encoder_is_the_trained_one(text_run, tiny_encoder):
+    trained, untrained = TextEncoder.load(text_run / "encoder"), TextEncoder.load(tiny_encoder)
+    pairs = zip(trained.state_dict().values(), untrained.state_dict().values(), strict=True)
+    assert any(not torch.equal(one, other) for one, other in pairs)
+    best = torch.load(text_run / "checkpoints" / "best.pt", weights_only=True)
+    for name, tensor in trained.state_dict().items():
+        torch.testing.assert_close(tensor, best[f"encoder.{name}"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"size": "unet-giant"}, "known are: unet-tiny"),
+        ({"crops_per_step": 0}, "give 1 or more"),
+        ({"crops": CropSettings(size=(16, 16, 16))}, "more than 16 voxels"),
+    ],
+)
+def test_region_settings_that_cannot_work_are_refused(region_settings, wrong, words):
+    with pytest.raises(SettingError, match=words):
+        replace(region_settings, **wrong)
