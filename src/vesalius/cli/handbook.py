@@ -32,3 +32,33 @@ def check(*, folder: Path | None = None, labels: Path | None = None, tidy: bool 
         raise InputError(
             f"{len(outcome.problems)} problems in the handbook", where=where, remedy="they are listed above"
         )
+
+
+def evaluate(*, cases: Path, out: Path | None = None, folder: Path | None = None) -> None:
+    """Compare the handbook with real scans: place, contact, volume and density of every region it knows.
+
+    Args:
+        cases: case store, prepared with the handbook in the graph.
+        out: JSON file to write: the table and every disagreement.
+        folder: folder of a handbook (default: the one that ships with Vesalius).
+    """
+    import json
+
+    from rich.console import Console
+
+    from vesalius.cli.tables import print_agreement
+    from vesalius.eval.handbook import evaluate_handbook
+    from vesalius.folder import write_text
+    from vesalius.knowledge.handbook.expand import Handbook
+    from vesalius.knowledge.handbook.files import read_entries
+    from vesalius.train.progress import progress_bar
+    from vesalius.volumes.store import CaseStore
+
+    store = CaseStore.open(cases)
+    handbook = Handbook(read_entries(folder))
+    with progress_bar("Cases", total=len(store.cases)) as advance:
+        agreement = evaluate_handbook(handbook, store, advance=lambda case_id: advance(1, note=case_id))
+    print_agreement(Console(), agreement.as_json())
+    if out is not None:
+        write_text(out, json.dumps(agreement.as_json(), indent=2, ensure_ascii=False) + "\n")
+        print(f"report: {out}")

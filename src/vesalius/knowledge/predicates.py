@@ -15,6 +15,9 @@ PART_OF = Predicate("part_of")
 IS_A_OR_PART_OF = Predicate("is_a_or_part_of")
 """For sources that do not say which of the two it is."""
 
+HIERARCHY = frozenset({IS_A, PART_OF, IS_A_OR_PART_OF})
+"""The predicates whose objects stand above their subject."""
+
 WORDS: dict[Predicate, str] = {
     Predicate(predicate): words
     for predicate, words in {

@@ -6,6 +6,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from vesalius.folder import unreadable
 from vesalius.ids import ConceptId, Laterality
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.handbook.expand import Handbook
+from vesalius.knowledge.handbook.files import read_entries
 from vesalius.knowledge.names import normalise, split_laterality
 
 UNRESOLVED = "unresolved.tsv"
@@ -63,12 +65,15 @@ class Coverage:
 class LabelIndex:
     """Looks labels up as `SCHEMA.md` says: a dataset's spellings before its family's, these before names; whole before rest and side.
 
+    Attributes:
+        handbook: all concepts.
+
     Args:
         handbook: all concepts.
     """
 
     def __init__(self, handbook: Handbook) -> None:
-        self._handbook = handbook
+        self.handbook = handbook
         self._spellings: dict[str, dict[str, set[tuple[ConceptId, Scope]]]] = defaultdict(lambda: defaultdict(set))
         self._names: dict[str, set[ConceptId]] = defaultdict(set)
         self._synonyms: dict[str, set[ConceptId]] = defaultdict(set)
@@ -118,19 +123,25 @@ class LabelIndex:
         return look_up
 
     def _named(self, text: str, side: Laterality | None) -> Match | None:
-        tied: Literal["name", "synonym"]
-        for bearers, tied in ((self._names, "name"), (self._synonyms, "synonym")):
+        for bearers in (self._names, self._synonyms):
             concepts = {self._of_side(concept, side) for concept in bearers.get(text, ())} - {None}
             if len(concepts) == 1:
                 (concept,) = concepts
                 assert concept is not None
+                tied: Literal["name", "synonym"] = "name" if bearers is self._names else "synonym"
                 return Match(concept_id=concept, scope=Scope.EXACT, tied_by=tied)
         return None
 
     def _of_side(self, concept: ConceptId, side: Laterality | None) -> ConceptId | None:
-        if side is None or self._handbook[concept].laterality == side:
+        if side is None or self.handbook[concept].laterality == side:
             return concept
-        return self._handbook.sides_of(concept).get(side)
+        return self.handbook.sides_of(concept).get(side)
+
+
+@cache
+def shipped_index() -> LabelIndex:
+    """Returns the index of the handbook that ships with the package."""
+    return LabelIndex(Handbook(read_entries()))
 
 
 def _keys(text: str) -> tuple[str, ...]:
