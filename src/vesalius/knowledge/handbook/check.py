@@ -76,7 +76,7 @@ def check_all(folder: Path, *, labels: Path | None = None) -> Outcome:
     others: list[tuple[str, str]] = []
     for source in ONTOLOGIES:
         ontology = build_graph([source])
-        problems += check_against(handbook, ontology, decided)
+        problems += [*check_against(handbook, ontology, decided), *check_ids(handbook, ontology, decided)]
         others += [(str(concept.concept_id), text.text) for concept in ontology for text in concept.definitions]
     problems += check_wording(handbook, others)
     relations = sum(len(concept.relations) for concept in handbook)
@@ -224,6 +224,25 @@ def check_against(
                 yield Problem(
                     where=concept.entry.where,
                     what=f"{concept.concept_id} ({concept.name}) {predicate} {target} ({handbook[target].name}): not so there",
+                )
+
+
+def check_ids(handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, str, str], str]) -> Iterator[Problem]:
+    """Yields our own concepts whose preferred name one concept of the ontology bears, and nobody has decided why.
+
+    Args:
+        handbook: ours.
+        ontology: theirs.
+        decided: (subject, ``name``, their name) → why we do not take their id.
+    """
+    for concept in handbook:
+        bearers = [bearer for bearer in ontology.named(concept.name) if bearer.concept_id not in handbook]
+        if concept.concept_id.startswith(f"{PREFIX}:") and len(bearers) == 1:
+            (theirs,) = bearers
+            if (concept.concept_id, "name", theirs.name) not in decided:
+                yield Problem(
+                    where=concept.entry.where,
+                    what=f"{concept.concept_id} is {theirs.concept_id} ({theirs.name}) there: take that id",
                 )
 
 
