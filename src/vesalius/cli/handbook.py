@@ -14,7 +14,8 @@ def check(*, folder: Path | None = None, labels: Path | None = None, tidy: bool 
         tidy: sort the files and order their keys first.
     """
     from vesalius.errors import InputError
-    from vesalius.knowledge.handbook.check import check_all
+    from vesalius.knowledge.build import build_graph
+    from vesalius.knowledge.handbook.check import ONTOLOGIES, check_all
     from vesalius.knowledge.handbook.files import handbook_files, shipped
     from vesalius.knowledge.handbook.files import tidy as put_in_order
 
@@ -23,7 +24,7 @@ def check(*, folder: Path | None = None, labels: Path | None = None, tidy: bool 
         for path in handbook_files(where):
             if put_in_order(path):
                 print(f"put in order: {path}")
-    outcome = check_all(where, labels=labels)
+    outcome = check_all(where, build_graph(ONTOLOGIES), labels=labels)
     for problem in outcome.problems:
         print(f"{problem.where}: {problem.what}")
     for line in outcome.summary:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from vesalius.errors import InputError
 from vesalius.ids import ConceptId
-from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.handbook.entry import PREFIX, SPATIAL, Entry
 from vesalius.knowledge.handbook.expand import Handbook
@@ -56,15 +55,16 @@ class Outcome:
     summary: tuple[str, ...]
 
 
-def check_all(folder: Path, *, labels: Path | None = None) -> Outcome:
-    """Checks the handbook in `folder` against itself, against UBERON and MONDO, and against a list of labels.
+def check_all(folder: Path, ontologies: Graph, *, labels: Path | None = None) -> Outcome:
+    """Checks the handbook in `folder` against itself, against ontologies, and against a list of labels.
 
     Args:
         folder: with its files.
+        ontologies: UBERON and MONDO (`ONTOLOGIES`), in one graph.
         labels: table of labels that should resolve, or None.
 
     Raises:
-        InputError: there is no handbook, a list cannot be read, or the package that carries UBERON and MONDO is not installed.
+        InputError: there is no handbook, or a list cannot be read.
     """
     handbook, problems = read_all(folder)
     problems += [*check_names(handbook), *check_relations(handbook)]
@@ -73,11 +73,8 @@ def check_all(folder: Path, *, labels: Path | None = None) -> Outcome:
         for dataset, text, concepts in LabelIndex(handbook).ambiguous()
     ]
     decided = read_decisions(folder / DECISIONS)
-    others: list[tuple[str, str]] = []
-    for source in ONTOLOGIES:
-        ontology = build_graph([source])
-        problems += [*check_against(handbook, ontology, decided), *check_ids(handbook, ontology, decided)]
-        others += [(str(concept.concept_id), text.text) for concept in ontology for text in concept.definitions]
+    problems += [*check_against(handbook, ontologies, decided), *check_ids(handbook, ontologies, decided)]
+    others = [(str(concept.concept_id), text.text) for concept in ontologies for text in concept.definitions]
     problems += check_wording(handbook, others)
     relations = sum(len(concept.relations) for concept in handbook)
     summary = [f"{len(handbook.entries)} entries, {len(handbook)} concepts, {relations} relations (kept directions)"]
@@ -173,7 +170,7 @@ def check_names(handbook: Handbook) -> Iterator[Problem]:
     bearers: dict[str, list[ConceptId]] = defaultdict(list)
     known = (PREFIX, *(source.upper() for source in ONTOLOGIES))
     for concept in handbook:
-        if concept.concept_id.partition(":")[0] not in known:
+        if _prefix(concept.concept_id) not in known:
             yield Problem(
                 where=concept.entry.where, what=f"{concept.concept_id} is an id of none of {', '.join(known)}"
             )
@@ -194,16 +191,16 @@ def check_against(
     """Yields where the handbook and an ontology (UBERON, MONDO) disagree and nobody has decided why.
 
     An id must be live there; its preferred name there must be one of ours; what we say it is or is part of must be among its
-    ancestors there.
+    ancestors there, where both are of one ontology.
 
     Args:
         handbook: ours.
         ontology: theirs; `is_a` and `part_of` need not be told apart.
         decided: (subject, predicate, object) → why we differ.
     """
-    prefixes = {concept.concept_id.partition(":")[0] for concept in ontology}
+    prefixes = {_prefix(concept.concept_id) for concept in ontology}
     for concept in handbook:
-        if concept.concept_id.partition(":")[0] not in prefixes:
+        if _prefix(concept.concept_id) not in prefixes:
             continue
         if concept.concept_id not in ontology:
             yield Problem(where=concept.entry.where, what=f"{concept.concept_id} ({concept.name}) is no live concept")
@@ -219,7 +216,7 @@ def check_against(
             )
         above = ontology.ancestors(concept.concept_id)
         for predicate, target in concept.relations:
-            known = target in ontology and predicate in ("is_a", "part_of")
+            known = target in ontology and predicate in ("is_a", "part_of") and _prefix(target) == _prefix(theirs.concept_id)
             if known and target not in above and (concept.concept_id, predicate, target) not in decided:
                 yield Problem(
                     where=concept.entry.where,
@@ -279,6 +276,10 @@ def check_wording(handbook: Handbook, others: Iterable[tuple[str, str]]) -> Iter
                 yield Problem(
                     where=concept.entry.where, what=f"{concept.name}: {' '.join(run)!r} stands in {theirs[run]}"
                 )
+
+
+def _prefix(concept: ConceptId) -> str:
+    return concept.partition(":")[0]
 
 
 def runs_of(text: str) -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -93,11 +93,11 @@ class LabelIndex:
         texts = _keys(label)
         rest, side = split_laterality(label)
         families = [] if dataset is None else [dataset, dataset.partition("/")[0]]
-        for lookup in (*(self._spelled(family) for family in families), self._named, self._spelled(_ANY)):
+        for family in (*families, None, _ANY):
             for text in texts:
-                if (match := lookup(text, None)) is not None:
+                if (match := self._look_up(family, text, None)) is not None:
                     return match
-            if side is not None and (match := lookup(rest, side)) is not None:
+            if side is not None and (match := self._look_up(family, rest, side)) is not None:
                 return match
         return None
 
@@ -109,18 +109,19 @@ class LabelIndex:
                 if dataset != _ANY and len(concepts) > 1:
                     yield dataset, text, concepts
 
-    def _spelled(self, dataset: str) -> Callable[[str, Laterality | None], Match | None]:
-        spelled = self._spellings.get(dataset, {})
-
-        def look_up(text: str, side: Laterality | None) -> Match | None:
-            found = [(self._of_side(concept, side), scope) for concept, scope in spelled.get(text, ())]
-            concepts = {concept for concept, _ in found if concept is not None}
-            if len(concepts) != 1:
-                return None
-            scope = min((scope for concept, scope in found if concept is not None), key=list(Scope).index)
-            return Match(concept_id=concepts.pop(), scope=scope, tied_by="spelling")
-
-        return look_up
+    def _look_up(self, family: str | None, text: str, side: Laterality | None) -> Match | None:
+        """Returns what `text` means among the spellings of `family`, or among names for None."""
+        if family is None:
+            return self._named(text, side)
+        spelled = self._spellings.get(family, {}).get(text, ())
+        found = {(self._of_side(concept, side), scope) for concept, scope in spelled}
+        concepts = {concept for concept, _ in found} - {None}
+        if len(concepts) != 1:
+            return None
+        (concept,) = concepts
+        assert concept is not None
+        scope = min((scope for known, scope in found if known is not None), key=list(Scope).index)
+        return Match(concept_id=concept, scope=scope, tied_by="spelling")
 
     def _named(self, text: str, side: Laterality | None) -> Match | None:
         for bearers in (self._names, self._synonyms):
