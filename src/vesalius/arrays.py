@@ -26,6 +26,9 @@ LabelVoxels: TypeAlias = Int[np.ndarray, "i j k"]
 Mask: TypeAlias = Bool[np.ndarray, "i j k"]
 """Voxels of one concept."""
 
+BoxMask: TypeAlias = Bool[np.ndarray, "_ _ _"]
+"""Voxels of one concept in a box of its own, each `i j k` of its own."""
+
 Affine: TypeAlias = Float[np.ndarray, "4 4"]
 """Voxel index (i j k 1) → world coordinate (x y z 1) in mm, RAS+."""
 

@@ -68,6 +68,8 @@ TASKS = {
     "region_to_name": "region → name",
 }
 NUM_PANEL_REGIONS = 6
+MIN_MAP_NAMES = 3
+"""Fewer held-out names cannot be laid out in a plane; the report then has no map."""
 
 REGION_CAVEAT = (
     "The brain images are averages over many people in one common space, all much alike, and one of them is held out. "
@@ -339,6 +341,8 @@ def _maps(
         if system is not None
     }
     rows = rows_by_system(systems, settings.num_map_names)
+    if len(rows) < MIN_MAP_NAMES:
+        return []
     return [
         embedding_map(evaluated[stage].embeddings[rows], [systems[row] for row in rows], title=title)
         for stage, title in (("base", "before: base"), ("regions", "after: stage 2"))

@@ -50,9 +50,9 @@ def text() -> TextSettings:
         train_layers=6,
         train_embeddings=True,
         loop=LoopSettings(
-            num_steps=135,
-            validate_every=45,
-            checkpoint_every=27,
+            num_steps=96,
+            validate_every=32,
+            checkpoint_every=24,
             optim=OptimSettings(learning_rate=1.5e-4),
         ),
     )
@@ -70,8 +70,8 @@ def regions() -> RegionSettings:
         train_embeddings=False,
         text_learning_rate_scale=0.01,
         loop=LoopSettings(
-            num_steps=48,
-            validate_every=24,
+            num_steps=36,
+            validate_every=18,
             checkpoint_every=12,
             optim=OptimSettings(learning_rate=1e-3, weight_decay=0.01),
             keep="last",

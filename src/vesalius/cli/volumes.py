@@ -21,7 +21,7 @@ def prepare(
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 3.0),
     own_spacing: bool = False,
     orientation: str = "RAS",
-    wholes: bool = True,
+    no_wholes: bool = False,
     workers: int | None = None,
     shard: str | None = None,
     dask: str | None = None,
@@ -39,7 +39,7 @@ def prepare(
         spacing_mm: voxel size to resample to.
         own_spacing: keep each image's own voxel size instead.
         orientation: where the axes run to; ASR for sagittal spine images as published.
-        wholes: make further regions of left and right, such as kidney, where the graph knows them.
+        no_wholes: make no further regions of left and right, such as kidney, where the graph knows them.
         workers: processes of this machine.
         shard: i/n prepares every n-th case from the i-th on, without tables; when all n are done, call without it.
         dask: address of a Dask scheduler whose workers do the work.
@@ -66,7 +66,7 @@ def prepare(
         outcome = prepare_cases(
             sources,
             resolver=Resolver(read),
-            wholes=Wholes(read) if wholes else None,
+            wholes=None if no_wholes else Wholes(read),
             settings=settings,
             out=out,
             workers=chosen,

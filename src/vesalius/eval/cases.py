@@ -112,7 +112,7 @@ def case_figure(store: CaseStore, case_id: CaseId, *, names: Sequence[str] = (),
     Args:
         store: holds the case.
         case_id: the case.
-        names: the regions to draw; the `num` largest without any.
+        names: the regions to draw; without any, the `num` largest that the dataset itself draws.
         num: most regions.
 
     Raises:
@@ -123,7 +123,7 @@ def case_figure(store: CaseStore, case_id: CaseId, *, names: Sequence[str] = (),
     if missing:
         known = ", ".join(sorted(region.name for region in listed))
         raise InputError(f"no region named {missing[0]!r}", where=case_id, remedy=f"it has {known}")
-    chosen = [region for region in listed if not names or region.name in names][:num]
+    chosen = [r for r in listed if (r.name in names if names else r.tied_by != "parts")][:num]
     row, affine = store.case(case_id), store.affine(case_id)
     image = to_canonical(Image(data=store.read_image(case_id), affine=affine))
     masks = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vesalius.arrays import Mask
+from vesalius.arrays import BoxMask
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, Modality, ResolvedLabel, Split
 from vesalius.volumes.image import Image, LabelMap
@@ -110,7 +110,7 @@ class PreparedCase:
         row: what the store's table says of it.
         prepared: its image.
         regions: its regions; boxes count voxels of the image. No two share a key.
-        masks: the voxels of each region in its own box, `i j k`.
+        masks: the voxels of each region in its own box, each `i j k` of its own.
         unresolved: its labels that did not become a region of a concept.
         resolved: label text → what the resolver made of it, for every label with a voxel.
     """
@@ -118,6 +118,6 @@ class PreparedCase:
     row: CaseRow
     prepared: PreparedImage
     regions: tuple[Region, ...]
-    masks: tuple[Mask, ...]
+    masks: tuple[BoxMask, ...]
     unresolved: tuple[UnresolvedLabel, ...]
     resolved: Mapping[str, ResolvedLabel]

@@ -11,8 +11,9 @@ import numpy as np
 import zarr
 from jaxtyping import UInt8
 from zarr.codecs import BloscCodec
+from zarr.core.array_spec import ArrayConfigLike
 
-from vesalius.arrays import Affine, Mask
+from vesalius.arrays import Affine, BoxMask
 from vesalius.errors import FolderError
 from vesalius.ids import ResolvedLabel
 from vesalius.volumes.case import CaseRow, PreparedCase, UnresolvedLabel
@@ -25,7 +26,10 @@ MASKS = "masks"
 RECORD = "zarr.json"
 """The file that says that a case is whole."""
 
-_CHUNK = 32
+_WHOLE: ArrayConfigLike = {"write_empty_chunks": True}
+"""Chunks of zeros are written too, so that one that is missing is known to be lost."""
+
+_CHUNK = (48, 48, 32)
 _SHARD = 512
 _MASK_CHUNK = 2**14
 _MASK_SHARD = 2**24
@@ -80,7 +84,7 @@ def write_case(
 ) -> CaseRecord:
     """Writes a case to the folder `name` of `place`, whole or not at all.
 
-    The image is an array of levels (uint16) in chunks of 32³ voxels, in shards; the bits of all masks make up one array
+    The image is an array of levels (uint16) in chunks of 48×48×32 voxels, in shards; the bits of all masks make up one array
     of bytes. Each region has its own box there (`pack_mask`), so that labels may overlap and one region is read
     without the others.
 
@@ -108,10 +112,13 @@ def write_case(
             IMAGE,
             shape=levels.shape,
             dtype="uint16",
-            chunks=(_CHUNK,) * 3,
-            shards=tuple(min(_SHARD, -(-size // _CHUNK) * _CHUNK) for size in levels.shape),
+            chunks=_CHUNK,
+            shards=tuple(
+                min(_SHARD // step, -(-size // step)) * step for size, step in zip(levels.shape, _CHUNK, strict=True)
+            ),
             compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=2),
             dimension_names=("i", "j", "k"),
+            config=_WHOLE,
         )
         image[:] = levels
         bits: UInt8[np.ndarray, " n"] = np.concatenate(packed) if packed else np.zeros(0, dtype=np.uint8)
@@ -122,12 +129,13 @@ def write_case(
             chunks=(_MASK_CHUNK,),
             shards=(min(_MASK_SHARD, max(1, -(-len(bits) // _MASK_CHUNK)) * _MASK_CHUNK),),
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="noshuffle", typesize=1),
+            config=_WHOLE,
         )
         masks[:] = bits
     return record
 
 
-def pack_mask(mask: Mask) -> UInt8[np.ndarray, "i j bytes"]:
+def pack_mask(mask: BoxMask) -> UInt8[np.ndarray, "i j bytes"]:
     """Returns a mask as bits: the rows along k, each from a whole byte on, the most significant bit first."""
     return np.packbits(mask, axis=2)
 

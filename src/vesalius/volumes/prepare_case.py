@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from vesalius.arrays import Box, Mask
+from vesalius.arrays import Box, BoxMask
 from vesalius.errors import InputError
 from vesalius.ids import CaseId, Modality, ResolvedLabel, ResolvedWhole, Split
 from vesalius.volumes.case import CaseRow, PreparedCase, SourceCase
@@ -28,7 +28,7 @@ from vesalius.volumes.regions import Region, find_regions, join_regions, region_
 Wholes = Callable[[Sequence[ResolvedLabel]], Sequence[ResolvedWhole]]
 """What the regions of a case stand for → the structures that two of them make up together."""
 
-_Found = tuple[Region, Mask]
+_Found = tuple[Region, BoxMask]
 
 
 @dataclass(frozen=True, kw_only=True)

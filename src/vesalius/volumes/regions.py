@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Integer
 from scipy import ndimage
 
-from vesalius.arrays import Affine, Box, LabelVoxels, Mask
+from vesalius.arrays import Affine, Box, BoxMask, LabelVoxels
 from vesalius.ids import CaseId, ConceptId, Laterality, ResolvedLabel
 from vesalius.volumes.image import LabelMap
 
@@ -101,14 +101,16 @@ def find_regions(label_map: LabelMap, *, case_id: CaseId, resolved: Mapping[str,
     return regions
 
 
-def region_mask(label_map: LabelMap, region: Region) -> Mask:
+def region_mask(label_map: LabelMap, region: Region) -> BoxMask:
     """Returns the voxels of a region in its own box, `i j k`."""
     values = [value for value, text in label_map.labels.items() if text == region.label]
     window = label_map.data[tuple(slice(start, stop) for start, stop in zip(region.start, region.stop, strict=True))]
     return np.isin(window, values)
 
 
-def join_regions(parts: Sequence[tuple[Region, Mask]], whole: ResolvedLabel, affine: Affine) -> tuple[Region, Mask]:
+def join_regions(
+    parts: Sequence[tuple[Region, BoxMask]], whole: ResolvedLabel, affine: Affine
+) -> tuple[Region, BoxMask]:
     """Returns the region that holds every voxel of `parts`, and its mask in its own box.
 
     Args:

@@ -250,9 +250,7 @@ class CaseStore:
 
     def _case(self, case_id: CaseId) -> HeldCase:
         if case_id not in self._held:
-            raise InputError(
-                f"no case {case_id!r}", where=self.place, remedy="`vesalius volumes stats` lists the cases"
-            )
+            raise InputError(f"no case {case_id!r}", where=self.place, remedy="cases.parquet lists the cases")
         return self._held[case_id]
 
     def _checked(self, case_id: CaseId, box: Box | None) -> Box:
@@ -271,9 +269,8 @@ class CaseStore:
             if len(self._arrays) >= _NUM_OPEN:
                 del self._arrays[next(iter(self._arrays))]
             kvstore = self.place.kvstore(f"{case_name(case_id)}/{name}")
-            opening = ts.open(
-                {"driver": "zarr3", "kvstore": kvstore}, open=True, read=True, context=_context(os.getpid())
-            )
+            spec = {"driver": "zarr3", "kvstore": kvstore, "fill_missing_data_reads": False}
+            opening = ts.open(spec, open=True, read=True, context=_context(os.getpid()))
             self._arrays[key] = self._waited(opening, case_id)
         return self._arrays[key]
 

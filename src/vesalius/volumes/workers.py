@@ -128,9 +128,11 @@ class Dask:
 
     Attributes:
         address: of the scheduler, e.g. ``tcp://10.0.0.1:8786``.
+        timeout_s: how long it may take to answer.
     """
 
     address: str
+    timeout_s: float = 20.0
 
     def run(
         self,
@@ -149,7 +151,7 @@ class Dask:
         except ImportError as error:
             raise InputError("distributed is not installed", remedy="pip install 'vesalius[cluster]'") from error
         try:
-            client = Client(self.address, timeout="20s", set_as_default=False)
+            client = Client(self.address, timeout=self.timeout_s, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no Dask scheduler answers ({error})", where=self.address, remedy="start one: dask scheduler"
@@ -157,7 +159,7 @@ class Dask:
         with client:
             sent = client.scatter(job, broadcast=True, hash=False)
             futures = {client.submit(_apply, sent, source, pure=False): (number, source) for number, source in cases}
-            for future in as_completed(list(futures)):
+            for future in as_completed(list(futures), loop=client.loop):
                 number, source = futures.pop(future)
                 try:
                     yield number, future.result()
