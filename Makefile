@@ -9,10 +9,10 @@ TORCH_INDEX ?=
 SETUP_PYTHON = $(or $(PYTHON),$(shell $(BIN)/python -c "" 2>/dev/null && echo $(BIN)/python || echo python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-volumes wheel clean set-up
+.PHONY: help demo test check bench-knowledge bench-volumes wheel clean set-up
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: set-up ## the whole line, from knowledge to report, into runs/demo
 	$(BIN)/vesalius demo $(if $(filter --out --out=%,$(ARGS)),,--out runs/demo) $(ARGS)
@@ -25,6 +25,9 @@ check: set-up ## style, types and the direction of imports
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+bench-knowledge: set-up ## a graph of full UMLS size: time and memory; ARGS="--scale 0.01" takes a minute
+	$(BIN)/python tools/bench_knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)
 
 bench-volumes: set-up ## reading crops, against the published way and nnU-Net's, into docs/benchmarks/volumes.md
 	$(BIN)/python benchmarks/volumes.py --out docs/benchmarks/volumes.md $(ARGS)

@@ -40,9 +40,7 @@ def graph() -> Graph:
         for number in range(60)
     ]
     relations = [
-        Relation(
-            subject=concept.concept_id, predicate=IS_A_OR_PART_OF, object=root.concept_id, source="uberon"
-        )
+        Relation(subject=concept.concept_id, predicate=IS_A_OR_PART_OF, object=root.concept_id, source="uberon")
         for concept in concepts
     ]
     origin = Origin(name="uberon", version="test", licence="CC0-1.0", attribution="made for tests")

@@ -8,12 +8,15 @@ scale 1; random words at the lengths of real ones), builds it through the comman
     make bench-knowledge ARGS="--scale 0.01"      # for a machine that has little time
 """
 
+# ruff: noqa: S311, S603, T201
+
 from __future__ import annotations
 
 import argparse
 import json
 import os
 import platform
+import random
 import shutil
 import subprocess
 import sys
@@ -23,6 +26,8 @@ from pathlib import Path
 
 import duckdb
 
+from vesalius.knowledge.stored import StoredGraph
+
 CONCEPTS, NAMES, DEFINITIONS, RELATIONS = 4_500_000, 16_000_000, 500_000, 60_000_000
 
 VOCABULARIES = (
@@ -31,13 +36,15 @@ VOCABULARIES = (
 )  # fmt: skip
 
 WORDS = (
-    "left right anterior posterior superior inferior medial lateral deep superficial proximal distal dorsal ventral artery vein nerve "
-    "muscle ligament tendon bone joint cartilage membrane capsule branch trunk root plexus ganglion lobe segment lobule duct gland "
-    "cortex medulla nucleus tract layer surface border process tubercle fossa foramen canal groove ridge head neck body tail base "
-    "apex wall cavity septum valve ventricle atrium kidney liver spleen lung heart brain stomach colon bladder pancreas femur tibia "
-    "humerus radius ulna vertebra rib sternum mandible maxilla carcinoma disorder syndrome deficiency infection injury structure "
-    "entire region area zone system compartment space part set of the and with without due to acute chronic primary secondary"
-).split()
+    *("left", "right", "anterior", "posterior", "superior", "inferior", "medial", "lateral", "deep", "superficial", "proximal"),
+    *("distal", "dorsal", "ventral", "artery", "vein", "nerve", "muscle", "ligament", "tendon", "bone", "joint", "cartilage"),
+    *("membrane", "capsule", "branch", "trunk", "root", "plexus", "ganglion", "lobe", "segment", "lobule", "duct", "gland"),
+    *("cortex", "medulla", "nucleus", "tract", "layer", "surface", "border", "process", "tubercle", "fossa", "foramen", "canal"),
+    *("head", "neck", "body", "tail", "base", "apex", "wall", "cavity", "septum", "valve", "ventricle", "atrium", "kidney"),
+    *("liver", "spleen", "lung", "heart", "brain", "stomach", "colon", "bladder", "pancreas", "femur", "tibia", "humerus"),
+    *("carcinoma", "disorder", "syndrome", "deficiency", "infection", "injury", "structure", "entire", "region", "area", "zone"),
+    *("system", "of", "the", "and", "with", "without", "due", "to", "acute", "chronic", "primary", "secondary"),
+)  # fmt: skip
 
 RELA = (
     "isa", "has_part", "part_of", "finding_site_of", "has_finding_site", "associated_with", "adjacent_to", "branch_of", "has_branch",
@@ -67,8 +74,12 @@ class Measured:
 def main() -> int:
     """Runs the benchmark and returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, nargs="+", default=[0.01, 0.1, 1.0], help="sizes to run, 1 is the full UMLS")
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-knowledge"), help="folder for data; 30 GB at scale 1")
+    parser.add_argument(
+        "--scale", type=float, nargs="+", default=[0.01, 0.1, 1.0], help="sizes to run, 1 is the full UMLS"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/bench-knowledge"), help="folder for data; 30 GB at scale 1"
+    )
     parser.add_argument("--memory", default="4GB", help="memory limit given to the build")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--report", type=Path, help="Markdown file to write the table to")
@@ -81,7 +92,8 @@ def main() -> int:
     results = []
     for scale in chosen.scale:
         results.append(measure(scale, chosen.work, memory=chosen.memory, threads=chosen.threads, keep=chosen.keep))
-        (chosen.work / "results.jsonl").open("a").write(json.dumps(asdict(results[-1])) + "\n")
+        with (chosen.work / "results.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(asdict(results[-1])) + "\n")
         print(json.dumps(asdict(results[-1])), flush=True)
     table = report(results, memory=chosen.memory, threads=chosen.threads)
     print(table)
@@ -122,10 +134,6 @@ def measure(scale: float, work: Path, *, memory: str, threads: int, keep: bool) 
 
 def draw_first_pairs(folder: Path, *, num: int = 1000) -> None:
     """Opens a graph and draws `num` pairs: a third definitions, a third synonyms, a third relations."""
-    import random
-
-    from vesalius.knowledge.stored import StoredGraph
-
     began = time.monotonic()
     graph = StoredGraph(folder)
     rng = random.Random(0)
@@ -168,8 +176,12 @@ def write_metathesaurus(folder: Path, scale: float) -> None:
         }  # fmt: skip
         for name, values in listed.items():
             quoted = ", ".join(f"'{value}'" for value in values)
-            connection.execute(f"CREATE MACRO pick_{name}(number) AS ([{quoted}])[1 + (number % {len(values)})::INTEGER]")
-        text = " || ' ' || ".join(f"pick_words(hash(range + {salt}))" for salt in (0, 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9))
+            connection.execute(
+                f"CREATE MACRO pick_{name}(number) AS ([{quoted}])[1 + (number % {len(values)})::INTEGER]"
+            )
+        text = " || ' ' || ".join(
+            f"pick_words(hash(range + {salt}))" for salt in (0, 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9)
+        )
         for table, query in {
             "MRCONSO": (
                 "SELECT cui(range % $concepts), 'ENG', CASE WHEN range < $concepts THEN 'P' ELSE 'S' END, "
@@ -208,7 +220,7 @@ def write_metathesaurus(folder: Path, scale: float) -> None:
                 "(FORMAT csv, DELIMITER '|', HEADER false, QUOTE '', ESCAPE '')"
             )
     rows = (
-        f"C{place:07d}||{name}_2026AA|{name}|Synthetic {name}|{name}|2026AA||||2026AA||||{level}|1|1||PT||ENG|UTF-8|Y|Y|{name}||\n"
+        f"C{place:07d}||{name}_2026AA|{name}|Synthetic {name}|{name}|2026AA|||2026AA||||{level}|1|1||PT||ENG|UTF-8|Y|Y|{name}||\n"
         for place, (name, level) in enumerate(VOCABULARIES)
     )
     (folder / "MRSAB.RRF").write_text("".join(rows), encoding="utf-8")
@@ -224,11 +236,12 @@ def report(results: list[Measured], *, memory: str, threads: int) -> str:
     return "\n".join([
         "# A graph of full UMLS size",
         "",
-        "`make bench-knowledge`: a synthetic Metathesaurus, written first and not counted, is built with `vesalius knowledge build umls=…`",
-        f"(`--memory {memory} --threads {threads}`), then opened by a new process that draws 1,000 pairs. Memory is the most that all",
-        "processes held together (resident). Seconds include the start of Python.",
+        "`make bench-knowledge`: a synthetic Metathesaurus, written first and not counted, is built with",
+        f"`vesalius knowledge build umls=… --memory {memory} --threads {threads}`, then opened by a new process that",
+        "draws 1,000 pairs. Memory is the most that all processes held together (resident). Seconds include the start of Python.",
         "",
-        "| scale | concepts | names | definitions | relations | build, s | build, MB | µs a row | graph, MB | open and draw, s | open and draw, MB |",
+        "| scale | concepts | names | definitions | relations | build, s | build, MB | µs a row | graph, MB "
+        "| open and draw, s | open and draw, MB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",

@@ -27,7 +27,7 @@ def build(
     """Build a knowledge graph from sources.
 
     Args:
-        sources: built-in sources (uberon, mondo) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
+        sources: built-in sources (handbook, uberon, mondo) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
             table=FILE,SPEC.yaml. Concepts of several sources become one by xref, then by name; the earlier source names them.
         out: graph folder to write; an older graph there is replaced.
         exclude_licence: leave out sources whose licence matches a pattern, such as 'UMLS-SRL-[349]*'.
@@ -61,4 +61,63 @@ def build(
     print(f"graph: {out}")
 
 
-COMMANDS = {"build": build, "check": handbook.check}
+def show(graph: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], /, *, most: int = 12) -> None:
+    """Show a concept: names by scope, definitions, relations both ways.
+
+    Args:
+        graph: graph folder.
+        name: a name, a synonym or an id, also an id that was merged away; upper and lower case of names are the same.
+        most: relations to list of each predicate and direction.
+    """
+    from vesalius.cli.graphs import print_concept
+    from vesalius.errors import InputError
+    from vesalius.knowledge.stored import StoredGraph
+
+    opened = StoredGraph(graph)
+    found = opened.find(name)
+    if not found:
+        near = ", ".join(opened.suggestions(name))
+        raise InputError(f"nothing is named {name!r}", where=graph, remedy=f"did you mean: {near}" if near else None)
+    console = Console(highlight=False)
+    for concept in found:
+        print_concept(console, opened, concept, most=most)
+
+
+def stats(graph: tyro.conf.Positional[Path], /, *, picture: Path | None = None, predicates: int = 25) -> None:
+    """Count a graph by source, scope and predicate, as a table and a picture.
+
+    Args:
+        graph: graph folder.
+        picture: PNG to write; without it, GRAPH-stats.png beside the folder.
+        predicates: how many predicates to list, the most frequent first.
+    """
+    from vesalius.cli.graphs import print_stats
+    from vesalius.eval.graph_pictures import write_stats_picture
+    from vesalius.knowledge.stats import graph_stats
+    from vesalius.knowledge.stored import StoredGraph
+
+    found = graph_stats(StoredGraph(graph))
+    print_stats(Console(), found, most=predicates)
+    path = picture or graph.resolve().with_name(f"{graph.resolve().name}-stats.png")
+    write_stats_picture(found, path, title=graph.resolve().name)
+    print(f"picture: {path}")
+
+
+def diff(before: tyro.conf.Positional[Path], after: tyro.conf.Positional[Path], /, *, details: bool = False) -> None:
+    """Compare two graphs: concepts added, removed and renamed, texts and relations added and removed.
+
+    Args:
+        before: graph folder.
+        after: another graph folder.
+        details: list every change below the summary.
+    """
+    from vesalius.cli.graphs import print_changes, print_details
+    from vesalius.knowledge.diff import GraphDiff
+
+    compared = GraphDiff(before, after)
+    print_changes(Console(), compared.summary())
+    if details:
+        print_details(Console(), compared.details())
+
+
+COMMANDS = {"build": build, "show": show, "stats": stats, "diff": diff, "check": handbook.check}

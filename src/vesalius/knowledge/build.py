@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError, SettingError
-from vesalius.folder import Origin, write_manifest, writing_folder
+from vesalius.folder import write_manifest, writing_folder
 from vesalius.ids import slug
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.licences import is_excluded
@@ -83,9 +83,7 @@ def parse_source(text: str) -> SourceSpec:
     if not path:
         raise SettingError(f"source {text!r} names no file", remedy=f"write {kind}=PATH")
     stem = Path(path).name.split(".")[0] or kind
-    return SourceSpec(
-        name=slug(stem).replace("-", "_"), kind=kind, path=Path(path), spec=Path(spec) if comma else None
-    )
+    return SourceSpec(name=slug(stem).replace("-", "_"), kind=kind, path=Path(path), spec=Path(spec) if comma else None)
 
 
 def build(
@@ -115,7 +113,10 @@ def build(
     settings = settings or BuildSettings()
     specs = _checked_specs(sources, settings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with writing_folder(out) as folder, tempfile.TemporaryDirectory(prefix=f".{out.name}.merge.", dir=out.parent) as work:
+    with (
+        writing_folder(out) as folder,
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.merge.", dir=out.parent) as work,
+    ):
         staged = []
         for index, spec in enumerate(specs):
             staged.append(_stage(spec, Path(work) / str(index), settings, note))

@@ -117,7 +117,9 @@ class Staging:
             InputError: not `keep_going`.
         """
         if not self.keep_going:
-            raise InputError(reason, where=self.where(line), remedy="mend the row, or give --keep-going to leave it out")
+            raise InputError(
+                reason, where=self.where(line), remedy="mend the row, or give --keep-going to leave it out"
+            )
         content = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
         self._write("rejects", {"reason": printable(reason), "content": printable(content)}, line)
 
@@ -156,13 +158,14 @@ class Staging:
             self._open[table] = self._collected(table).open("w", encoding="utf-8")
         self._num_rows[table] += 1
         place = {"source": self.source, "file": self.file, "line": line, "row": self._num_rows[table]}
-        self._open[table].write(json.dumps({**values, **place}, ensure_ascii=False) + "\n")
+        self._open[table].write(_encode({**values, **place}) + "\n")
 
     def _collected(self, table: str) -> Path:
         return self.folder / f"{table}.jsonl"
 
 
 _IDS: Collection[str] = ("concept_id", "subject", "object")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -194,4 +197,6 @@ def _to_parquet(collected: Path, path: Path, schema: dict[str, str]) -> None:
     )
     values = {"file": str(collected), "schema": schema} if collected.exists() else {}
     with writing(path) as temporary, duckdb.connect() as connection:
-        connection.execute(f"COPY ({rows}) TO '{str(temporary).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)", values)
+        connection.execute(
+            f"COPY ({rows}) TO '{str(temporary).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)", values
+        )

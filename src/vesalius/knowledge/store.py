@@ -12,10 +12,11 @@
 | `conflicts` | kind, text, concept_ids, source, file, line | |
 | `rejects` | reason, content, source, file, line | |
 
-Sources come in the order they were given in, scopes as exact, narrow, broad, related. `number` counts a table's rows from 0, and
-`*_number` is the `number` of a concept. So the rows of one source (of synonyms: of one source and scope) lie side by side; `draws` says
-where: rows `first` to `first + num - 1` of the table of `kind` (``name``, ``synonym``, ``definition``, ``relation``). To draw one of a million
-relations of a source is to draw a number, and to read a row by its number reads one small row group.
+Sources come in the order they were given in, scopes as exact, narrow, broad, related. `number` counts a table's
+rows from 0, and `*_number` is the `number` of a concept. So the rows of one source (of synonyms: of one source and scope) lie side
+by side; `draws` says where: rows `first` to `first + num - 1` of the table of `kind` (``name``, ``synonym``, ``definition``,
+``relation``). To draw one of a million relations of a source is to draw a number, and to read a row by its number reads one
+small row group.
 
 `conflicts` holds what might have tied concepts together and was not let to (`knowledge.merge`), `rejects` the rows that were left out.
 An id whose concept became part of another is among the other's xrefs.
@@ -142,9 +143,13 @@ def _tables(graph: Graph) -> dict[str, list[tuple[Any, ...]]]:
 
     concepts = sorted(graph, key=lambda concept: place(concept.source))
     numbers = {concept.concept_id: number for number, concept in enumerate(concepts)}
-    synonyms = [(c.concept_id, s.text, str(s.scope), s.source, numbers[c.concept_id]) for c in concepts for s in c.synonyms]
+    synonyms = [
+        (c.concept_id, s.text, str(s.scope), s.source, numbers[c.concept_id]) for c in concepts for s in c.synonyms
+    ]
     definitions = [
-        (c.concept_id, d.text, list(d.references), d.source, numbers[c.concept_id]) for c in concepts for d in c.definitions
+        (c.concept_id, d.text, list(d.references), d.source, numbers[c.concept_id])
+        for c in concepts
+        for d in c.definitions
     ]
     xrefs = [(c.concept_id, x.target, x.source, numbers[c.concept_id]) for c in concepts for x in c.xrefs]
     relations = [

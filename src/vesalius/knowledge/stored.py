@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ class StoredGraph:
         self.manifest = manifest
         self.origins: tuple[Origin, ...] = tuple(origins_of(manifest))
         self._connection = duckdb.connect(config={"memory_limit": memory_limit, "threads": 2})
+        self._connection.execute("SET enable_progress_bar = false")
         for table in COLUMNS:
             if not self.path(table).is_file():
                 raise FolderError("missing table", where=self.path(table), remedy="build the folder again")
@@ -103,7 +105,9 @@ class StoredGraph:
         """Returns the Parquet file of a table."""
         return self.folder / f"{table}.parquet"
 
-    def rows(self, table: str, *, columns: Sequence[str] | None = None, chunk: int = 10_000) -> Iterator[tuple[Any, ...]]:
+    def rows(
+        self, table: str, *, columns: Sequence[str] | None = None, chunk: int = 10_000
+    ) -> Iterator[tuple[Any, ...]]:
         """Yields the rows of a table in their order, without holding them.
 
         Args:
@@ -112,9 +116,26 @@ class StoredGraph:
             chunk: rows held at a time.
         """
         listed = ", ".join(f'"{column}"' for column in columns or COLUMNS[table])
-        cursor = self._execute(self._connection.cursor(), f"SELECT {listed} FROM {{{table}}}", [])
-        while fetched := cursor.fetchmany(chunk):
-            yield from fetched
+        with self._reading(), contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(self._with_files(f"SELECT {listed} FROM {{{table}}}"))
+            while fetched := cursor.fetchmany(chunk):
+                yield from fetched
+
+    def count_by(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        """Returns each combination of values of `columns` and the number of its rows, in their order."""
+        listed = ", ".join(f'"{column}"' for column in columns)
+        return self._query(f"SELECT {listed}, count(*) FROM {{{table}}} GROUP BY ALL ORDER BY ALL")
+
+    def num_rows(self, table: str) -> int:
+        """Returns the number of rows of a table."""
+        ((num,),) = self._query(f"SELECT count(*) FROM {{{table}}}")
+        return num
+
+    def find(self, text: str) -> list[Concept]:
+        """Returns the concepts that `text` names: by id, by an id elsewhere or merged away, or by exact name."""
+        if text in self:
+            return [self[ConceptId(text)]]
+        return self.having_xref(text) or self.named(text)
 
     def concepts(self, concept_ids: Sequence[ConceptId]) -> list[Concept]:
         """Returns concepts with all their texts, in the order of the ids.
@@ -213,7 +234,11 @@ class StoredGraph:
         ]
 
     def _texts_of(self, numbers: Sequence[int]) -> dict[str, dict[int, list[tuple[Any, ...]]]]:
-        columns = {"synonyms": "text, scope, source", "definitions": 'text, source, "references"', "xrefs": "target, source"}
+        columns = {
+            "synonyms": "text, scope, source",
+            "definitions": 'text, source, "references"',
+            "xrefs": "target, source",
+        }
         found: dict[str, dict[int, list[tuple[Any, ...]]]] = {table: {} for table in columns}
         for table, listed in columns.items():
             if numbers:
@@ -232,13 +257,17 @@ class StoredGraph:
         return {number: tuple(rest) for number, *rest in self._query(wanted)}
 
     def _query(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        return self._execute(self._connection, sql, values).fetchall()
+        with self._reading():
+            return self._connection.execute(self._with_files(sql), values).fetchall()
 
-    def _execute(self, connection: duckdb.DuckDBPyConnection, sql: str, values: Any) -> duckdb.DuckDBPyConnection:
-        tables = {table: f"read_parquet({literal(self.path(table))})" for table in COLUMNS}
+    def _with_files(self, sql: str) -> str:
+        return sql.format(**{table: f"read_parquet({literal(self.path(table))})" for table in COLUMNS})
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            return connection.execute(sql.format(**tables), values)
-        except duckdb.IOException as error:
+            yield
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise FolderError(
                 f"damaged table ({str(error).splitlines()[0]})", where=self.folder, remedy="build it again"
             ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from vesalius.knowledge.merge.workspace import Fault, Workspace
+from vesalius.knowledge.merge.workspace import CONFLICTS, Fault, Workspace
 
 Node = tuple[int, int]
 """Place of a source, number of a concept."""
@@ -46,8 +46,7 @@ def refuse_cycles(workspace: Workspace) -> None:
                     source=source, file=file, line=line,
                 )
             )  # fmt: skip
-    schema = {"kind": "VARCHAR", "text": "VARCHAR", "concept_ids": "VARCHAR[]", "source": "VARCHAR", "file": "VARCHAR", "line": "BIGINT"}
-    workspace.load("noted", schema, noted)
+    workspace.load("noted", CONFLICTS, noted)
     workspace.run("INSERT INTO conflicts SELECT * FROM noted")
     workspace.refuse(faults, remedy="take one of its relations out")
     workspace.load("on_cycle", {"key": "BIGINT"}, ((key,) for key in sorted(on_cycle)))
@@ -92,10 +91,10 @@ def strong_groups(above: dict[Node, list[Node]]) -> dict[Node, int]:
     lowest: dict[Node, int] = {}
     group: dict[Node, int] = {}
     path: list[Node] = []
-    for root in above:
+    for root, direct in above.items():
         if root in order:
             continue
-        walk = [(root, iter(above[root]))]
+        walk = [(root, iter(direct))]
         order[root] = lowest[root] = len(order)
         path.append(root)
         while walk:

@@ -24,7 +24,13 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
     says which.
     """
     workspace.run("CREATE VIEW ids AS SELECT number, concept_id FROM numbered")
-    _lay(workspace, folder, "concepts", "SELECT number, concept_id, name, source FROM numbered ORDER BY number", is_numbered=True)
+    _lay(
+        workspace,
+        folder,
+        "concepts",
+        "SELECT number, concept_id, name, source FROM numbered ORDER BY number",
+        is_numbered=True,
+    )
     workspace.advance("concepts")
     _synonyms(workspace, folder)
     workspace.advance("synonyms")
@@ -44,7 +50,9 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
     )  # fmt: skip
     _draws(workspace, folder)
     for table in ("conflicts", "rejects"):
-        workspace.counts[table] = workspace.number(f"SELECT count(*) FROM read_parquet({literal(folder / f'{table}.parquet')})")
+        workspace.counts[table] = workspace.number(
+            f"SELECT count(*) FROM read_parquet({literal(folder / f'{table}.parquet')})"
+        )
 
 
 def _synonyms(workspace: Workspace, folder: Path) -> None:

@@ -88,7 +88,9 @@ def _given_up(workspace: Workspace) -> dict[str, Sequence[str]]:
     return {
         concept_id: replaced_by
         for concept_id, (rank, replaced_by) in newest.items()
-        if all(dates[rank] > dates[other] or (dates[rank] == dates[other] and rank < other) for other in stated[concept_id])
+        if all(
+            dates[rank] > dates[other] or (dates[rank] == dates[other] and rank < other) for other in stated[concept_id]
+        )
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vesalius.knowledge.merge.cycles import refuse_cycles
 from vesalius.knowledge.merge.workspace import Fault, Workspace
 
+
 def number_concepts(workspace: Workspace) -> None:
     """Makes ``numbered`` (number, concept_id, name, source of the concepts) and ``became`` (id → number, whether it was replaced)."""
     workspace.run(

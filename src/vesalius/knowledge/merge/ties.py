@@ -99,7 +99,9 @@ def _join(workspace: Workspace, kind: str) -> None:
     workspace.run("CREATE OR REPLACE TABLE sound AS SELECT * FROM ties ANTI JOIN faulty USING (tie)")
     _lead(workspace)
     workspace.run(
-        "CREATE OR REPLACE TABLE apart AS SELECT leader FROM led JOIN parts USING (node) GROUP BY leader HAVING " + _APART + "; "
+        "CREATE OR REPLACE TABLE apart AS SELECT leader FROM led JOIN parts USING (node) GROUP BY leader HAVING "
+        + _APART
+        + "; "
         "CREATE OR REPLACE TABLE faulty AS SELECT DISTINCT tie FROM sound JOIN led USING (node) SEMI JOIN apart USING (leader)"
     )
     _note(workspace, f"{kind} chain")

@@ -14,7 +14,11 @@ import duckdb
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import Origin
 from vesalius.knowledge.staging import STAGED
+from vesalius.knowledge.store import COLUMNS
 from vesalius.tables import literal
+
+CONFLICTS = dict(COLUMNS["conflicts"])
+REFUSED = dict(COLUMNS["rejects"])
 
 MOST_SOURCES = 60
 """A set of sources is one 64-bit integer."""
@@ -51,8 +55,9 @@ class Fault:
 
 
 class Workspace:
-    """A database in `folder` with the views ``staged_concepts``, ``staged_relations``, …: all staged rows that are kept, each
-    with `rank` (place of its source on the command line, from 0) and `key` (rank and row in one number).
+    """A database with every staged row that is kept, in the views ``staged_concepts``, ``staged_relations`` and so on.
+
+    Each row has a `rank` (place of its source on the command line, from 0) and a `key` (rank and row in one number).
 
     Args:
         folder: an existing folder for the database and what spills from memory.
@@ -87,14 +92,15 @@ class Workspace:
             )
         except duckdb.Error as error:
             raise SettingError(
-                f"DuckDB does not start ({str(error).splitlines()[0]})", remedy="give memory such as 6GB and 1 or more threads"
+                f"DuckDB does not start ({str(error).splitlines()[0]})",
+                remedy="give memory such as 6GB and 1 or more threads",
             ) from error
+        self.run("SET enable_progress_bar = false")
         for table in STAGED:
             self._view(table)
         self.load("source_order", {"source": "VARCHAR", "rank": "BIGINT", "place": "BIGINT"}, self._source_order())
-        conflict = "kind VARCHAR, text VARCHAR, concept_ids VARCHAR[], source VARCHAR, file VARCHAR, line BIGINT"
-        self.run(f"CREATE TABLE conflicts ({conflict})")
-        self.run("CREATE TABLE refused (reason VARCHAR, content VARCHAR, source VARCHAR, file VARCHAR, line BIGINT)")
+        self.load("conflicts", CONFLICTS, ())
+        self.load("refused", REFUSED, ())
 
     def __enter__(self) -> Workspace:
         return self
@@ -145,7 +151,7 @@ class Workspace:
             )
         self.load(
             "faults",
-            {"reason": "VARCHAR", "content": "VARCHAR", "source": "VARCHAR", "file": "VARCHAR", "line": "BIGINT"},
+            REFUSED,
             ((fault.reason, fault.content, fault.source, fault.file, fault.line) for fault in faults),
         )
         self.run("INSERT INTO refused SELECT * FROM faults")

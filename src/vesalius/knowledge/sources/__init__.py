@@ -7,7 +7,12 @@ from pathlib import Path
 
 from vesalius.folder import Origin
 from vesalius.knowledge.sources import cellxgene, handbook, umls
+from vesalius.knowledge.sources.obo import stage_obo
+from vesalius.knowledge.sources.obograph import stage_obograph
 from vesalius.knowledge.sources.options import SourceOptions
+from vesalius.knowledge.sources.owl import stage_owl
+from vesalius.knowledge.sources.sat import stage_sat_definitions, stage_sat_json, stage_sat_relations
+from vesalius.knowledge.sources.table import stage_table
 from vesalius.knowledge.staging import Staging
 
 Reader = Callable[[Path, Staging, SourceOptions], tuple[Origin, ...]]
@@ -25,8 +30,15 @@ BUILT_IN: dict[str, BuiltIn] = {
 
 KINDS: dict[str, Reader] = {
     "umls": umls.stage_umls,
+    "obo": stage_obo,
+    "owl": stage_owl,
+    "obograph": stage_obograph,
+    "sat-definitions": stage_sat_definitions,
+    "sat-relations": stage_sat_relations,
+    "sat-json": stage_sat_json,
+    "table": stage_table,
 }
 """Readers of files and folders by kind, as in ``kind=path``."""
 
-ALLOWING_CYCLES: frozenset[str] = frozenset({"umls"})
+ALLOWING_CYCLES: frozenset[str] = frozenset({"umls", "sat-relations"})
 """Kinds in which ``is_a`` cycles come of joining several vocabularies' codes, and are noted instead of refused."""

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import duckdb
 
@@ -37,6 +37,7 @@ LONGEST_LINE = 16_000_000
 
 Result = TypeVar("Result")
 
+_SHIFTED = "a field too many"
 _LINE = re.compile(r"CSV Error on Line: (\d+)")
 _FOUND = re.compile(r"Expected Number of Columns: \d+ Found: (\d+)")
 
@@ -61,15 +62,27 @@ class RrfReader:
     def table(self, table: str) -> str:
         """Returns what to write for `table` in a query: its columns and `line`, empty fields as NULL.
 
-        Quoting is off. The ``|`` that closes the last field makes one more, empty column.
+        Quoting is off. The ``|`` that closes the last field makes one more, empty column. DuckDB lets a row pass that has one
+        empty field too many; its CVF, a number, then holds the field before it.
         """
         columns = dict.fromkeys((*COLUMNS[table], "closing"), "VARCHAR")
         listed = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
+        path = literal(self._read[table])
+        shifted = f"error('CSV Error on Line: ' || line || ' with {_SHIFTED}, ' || {path})"
+        checked = f" WHERE cvf IS NULL OR regexp_full_match(cvf, '[0-9]+') OR {shifted}" if "cvf" in columns else ""
         return (
-            f"(SELECT *, row_number() OVER () AS line FROM read_csv({literal(self._read[table])}, delim = '|', quote = '', "
+            f"(SELECT * FROM (SELECT *, row_number() OVER () AS line FROM read_csv({path}, delim = '|', quote = '', "
             "escape = '', header = false, auto_detect = false, null_padding = false, strict_mode = true, nullstr = '', "
-            f"max_line_size = {LONGEST_LINE}, columns = {{{listed}}})) AS {table.lower()}"
+            f"max_line_size = {LONGEST_LINE}, columns = {{{listed}}})){checked}) AS {table.lower()}"
         )
+
+    def check(self, table: str) -> None:
+        """Looks at every row of a small table; one without a column that tells would pass with a field too many.
+
+        Raises:
+            InputError: a row has the wrong number of fields or is not UTF-8, and rows are not to be left out.
+        """
+        self._read[table] = self._mended(table)
 
     def make(self, name: str, query: str) -> None:
         """Makes a table of a query."""
@@ -117,7 +130,11 @@ class RrfReader:
             table = next((name for name, path in self._read.items() if f"{path}" in str(error)), None)
             if table is None:
                 raise
-            if isinstance(error, duckdb.IOException) or not self.staging.keep_going or self._read[table] != self.files[table]:
+            if (
+                isinstance(error, duckdb.IOException)
+                or not self.staging.keep_going
+                or self._read[table] != self.files[table]
+            ):
                 raise self._fault(table, str(error)) from error
             before = literal(self._read[table])
             self._read[table] = self._mended(table)
@@ -130,6 +147,8 @@ class RrfReader:
         if found:
             wanted = len(COLUMNS[table])
             what = f"has {int(found[1]) - 1} fields, a row of {table} has {wanted}, each closed by |"
+        elif _SHIFTED in message:
+            what = f"has {len(COLUMNS[table]) + 1} fields, a row of {table} has {len(COLUMNS[table])}, each closed by |"
         elif "unicode" in message.lower():
             what = "is not UTF-8"
         elif "GZIP" in message:
@@ -143,6 +162,12 @@ class RrfReader:
 
     def _mended(self, table: str) -> Path:
         """Writes a copy of a table with an empty row in place of each that cannot be read, so that lines keep their numbers."""
+        try:
+            return self._without_bad_rows(table)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise self._fault(table, "GZIP") from error
+
+    def _without_bad_rows(self, table: str) -> Path:
         mended = self.staging.folder / f"{table}.RRF"
         num = len(COLUMNS[table])
         self.staging.file = self.files[table].name
@@ -183,7 +208,7 @@ def _whole_lines(path: Path) -> int:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
+            yield cast("IO[bytes]", file)
     except gzip.BadGzipFile:
         raise
     except OSError as error:

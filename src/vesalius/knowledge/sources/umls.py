@@ -3,8 +3,8 @@
 Source: UMLS Reference Manual, Metathesaurus Rich Release Format (https://www.ncbi.nlm.nih.gov/books/NBK9685/): rows of fields, each
 closed by ``|``, no quoting, no escapes. A quotation mark is data.
 
-- **Names.** MRCONSO in one language. All atoms of a CUI are its exact names; the preferred one is the Metathesaurus's own: TS=P before S,
-  STT=PF before others, ISPREF=Y before N, then the first in the file. Codes of the vocabularies (``SAB:CODE``) are xrefs.
+- **Names.** MRCONSO in one language. All atoms of a CUI are its exact names; the preferred one is the Metathesaurus's own: TS=P
+  before S, STT=PF before others, ISPREF=Y before N, then the first in the file. Codes (``SAB:CODE``) are xrefs.
 - **Relations.** A row of MRREL reads *CUI2 RELA CUI1*, so that CUI2 is the subject; where RELA is empty, REL stands in for it
   (`umls_relations`). The Metathesaurus holds every relation from both ends; it is kept once, in one direction.
 - **Selection.** A definition or relation of a concept without a name that is taken is left out. One of a CUI that MRCONSO does
@@ -71,7 +71,9 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
     }  # fmt: skip
     database = staging.folder / "umls.duckdb"
     with duckdb.connect(str(database), config=config) as connection:
+        connection.execute("SET enable_progress_bar = false")
         reader = RrfReader(path, staging, connection)
+        reader.check("MRSAB")
         vocabularies = _vocabularies(reader, options)
         excluded = {
             name for name, found in vocabularies.items() if is_excluded(found.licence, options.exclude_licences)
@@ -101,7 +103,10 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
         whole,
         *(
             Origin(
-                name=f"{staging.source}/{name}", version=found.version, licence=found.licence, attribution=found.attribution
+                name=f"{staging.source}/{name}",
+                version=found.version,
+                licence=found.licence,
+                attribution=found.attribution,
             )
             for name, found in sorted(vocabularies.items())
             if name in with_rows or name in excluded
@@ -126,7 +131,9 @@ def _vocabularies(reader: RrfReader, options: SourceOptions) -> dict[str, _Vocab
     for wanted in options.umls.vocabularies:
         if wanted not in found:
             near = difflib.get_close_matches(wanted, found, n=3) or sorted(found)[:10]
-            raise SettingError(f"--umls-vocabularies {wanted} is not in MRSAB", remedy=f"there are: {', '.join(near)}, …")
+            raise SettingError(
+                f"--umls-vocabularies {wanted} is not in MRSAB", remedy=f"there are: {', '.join(near)}, …"
+            )
     chosen = options.umls.vocabularies or tuple(found)
     return {name: found[name] for name in chosen}
 
@@ -137,17 +144,22 @@ def _types(reader: RrfReader, wanted: Sequence[str]) -> None:
         f"WHEN stn = '{branch}' OR starts_with(stn, '{branch}.') THEN '{domain}'"
         for branch, domain in sorted(DOMAIN_BY_TREE.items(), key=lambda item: -len(item[0]))
     )
-    reader.make("sty", f"SELECT cui, tui, stn, sty, CASE {rank} ELSE 'other' END AS domain FROM {reader.table('MRSTY')}")
+    reader.make(
+        "sty", f"SELECT cui, tui, stn, sty, CASE {rank} ELSE 'other' END AS domain FROM {reader.table('MRSTY')}"
+    )
     conditions = []
     for number, text in enumerate(wanted):
         reader.load(f"wanted_{number}", {"text": "VARCHAR"}, [(text,)])
         asked = f"(SELECT text FROM wanted_{number})"
-        condition = f"(tui = {asked} OR lower(sty) = lower({asked}) OR stn = {asked} OR starts_with(stn, {asked} || '.'))"
+        condition = (
+            f"(tui = {asked} OR lower(sty) = lower({asked}) OR stn = {asked} OR starts_with(stn, {asked} || '.'))"
+        )
         if not reader.rows(f"SELECT 1 FROM sty WHERE {condition} LIMIT 1"):
             names = [name for (name,) in reader.rows("SELECT DISTINCT sty FROM sty WHERE sty IS NOT NULL ORDER BY 1")]
             near = difflib.get_close_matches(text, names, n=3, cutoff=0.3) or names[:5]
             raise SettingError(
-                f"--umls-semantic-types {text} is no name, TUI or tree number in MRSTY", remedy=f"there are: {'; '.join(near)}, …"
+                f"--umls-semantic-types {text} is no name, TUI or tree number in MRSTY",
+                remedy=f"there are: {'; '.join(near)}, …",
             )
         conditions.append(condition)
     chosen = f"WHERE cui IN (SELECT cui FROM sty WHERE {' OR '.join(conditions)})" if conditions else ""
@@ -164,8 +176,8 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
     reader.make(
         "atoms",
         "SELECT cui, sab, trim(str) AS text, nullif(code, 'NOCODE') AS code, "
-        "((((ts = 'P') IS NOT TRUE)::BIGINT * 4 + ((stt = 'PF') IS NOT TRUE)::BIGINT * 2 + ((ispref = 'Y') IS NOT TRUE)::BIGINT) << 40) "
-        "| line AS preference, line, "
+        "((CASE WHEN ts = 'P' THEN 0 ELSE 4 END + CASE WHEN stt = 'PF' THEN 0 ELSE 2 END "
+        "+ CASE WHEN ispref = 'Y' THEN 0 ELSE 1 END)::BIGINT << 40) | line AS preference, line, "
         f"coalesce(lat = (SELECT lat FROM language) AND sab IN (SELECT sab FROM chosen){unsuppressed}{of_type} "
         "AND trim(str) <> '', false) AS is_taken "
         f"FROM {reader.table('MRCONSO')} WHERE cui IS NOT NULL",

@@ -35,7 +35,8 @@ _ONE_WORD = {"isa": "is_a"}
 RELATIONS_IN_SQL = """
     SELECT 'UMLS:' || CASE how WHEN 'as read' THEN cui2 WHEN 'turned' THEN cui1 ELSE least(cui1, cui2) END AS subject, predicate,
         'UMLS:' || CASE how WHEN 'as read' THEN cui1 WHEN 'turned' THEN cui2 ELSE greatest(cui1, cui2) END AS object, sab, line
-    FROM read_relations JOIN predicates ON predicates.rel = read_relations.rel AND predicates.rela IS NOT DISTINCT FROM read_relations.rela
+    FROM read_relations
+    JOIN predicates ON predicates.rel = read_relations.rel AND predicates.rela IS NOT DISTINCT FROM read_relations.rela
     LEFT JOIN known AS ones ON ones.cui = cui1 LEFT JOIN known AS others ON others.cui = cui2
     WHERE coalesce(ones.is_taken, true) AND coalesce(others.is_taken, true)
 """

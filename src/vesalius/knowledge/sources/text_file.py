@@ -1,0 +1,113 @@
+"""Text files of sources, gzipped or not, read so that a message can name the line."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from vesalius.errors import InputError
+from vesalius.folder import unreadable
+
+MAX_LINE_BYTES = 2**26
+"""A line beyond this (64 MiB) is not what these formats hold; so a gzip of one endless line does not fill the memory."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_COPY_BYTES = 2**20
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields line number (from 1) and text of every line, its line end taken off; memory does not grow with the file.
+
+    Raises:
+        InputError: the file cannot be read, is empty, is a gzip that is cut off or damaged, is not UTF-8, or holds a line
+            beyond `MAX_LINE_BYTES`.
+    """
+    with _opened(path) as file:
+        number = 0
+        while line := _guarded(path, number, lambda: file.readline(MAX_LINE_BYTES)):
+            number += 1
+            if len(line) == MAX_LINE_BYTES:
+                raise InputError("a line of more than 64 MiB", where=f"{path}:{number}", remedy="is this a text file?")
+            if number == 1:
+                line = line.removeprefix(_BYTE_ORDER_MARK)
+            yield number, _decoded(path, number, line).rstrip("\r\n")
+        if number == 0:
+            raise _empty(path)
+
+
+def read_whole(path: Path) -> str:
+    """Returns the whole text of a file.
+
+    Raises:
+        InputError: as for `read_lines`.
+    """
+    with _opened(path) as file:
+        content = _guarded(path, None, file.read)
+    if not content.strip():
+        raise _empty(path)
+    return _decoded(path, 1, content.removeprefix(_BYTE_ORDER_MARK))
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yields a path to the file's bytes without their gzip: `path` itself, or a temporary copy.
+
+    Raises:
+        InputError: the file cannot be read, or is a gzip that is cut off or damaged.
+    """
+    if not _is_gzip(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.stem
+        with _opened(path) as file, copy.open("wb") as target:
+            while piece := _guarded(path, None, lambda: file.read(_COPY_BYTES)):
+                target.write(piece)
+        yield copy
+
+
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+    return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
+
+
+def _is_gzip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == _GZIP_MAGIC
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _guarded(path: Path, num_lines: int | None, read: Callable[[], bytes]) -> bytes:
+    """Returns what `read` gives; `num_lines` of the file were read before."""
+    where = path if num_lines is None else f"{path}:{num_lines + 1}"
+    try:
+        return read()
+    except EOFError as error:
+        raise InputError("the gzip is cut off", where=where, remedy="download or copy the file again") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"the gzip is damaged ({error})", where=where, remedy="download or copy the file again"
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _decoded(path: Path, first_line: int, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + content.count(b"\n", 0, error.start)
+        raise InputError(
+            f"not UTF-8 (byte 0x{content[error.start]:02x})", where=f"{path}:{line}", remedy="save the file as UTF-8"
+        ) from error
+
+
+def _empty(path: Path) -> InputError:
+    return InputError("the file is empty", where=path, remedy="check the path")
