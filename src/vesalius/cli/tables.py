@@ -62,5 +62,6 @@ def print_agreement(console: Console, results: dict[str, Any]) -> None:
     console.print(table)
     for found in results["disagreements"]:
         console.print(
-            f"{found['case_id']}: {found['subject']} {found['kind']} {found['object']}: {found['measured']}", markup=False
+            f"{found['case_id']}: {found['subject']} {found['kind']} {found['object']}: {found['measured']}",
+            markup=False,
         )

@@ -31,7 +31,10 @@ class Resolver:
         self._graph = graph
         self._dataset = dataset
         self._prefer = prefer
-        self._index: LabelIndex = shipped_index()
+
+    @property
+    def _index(self) -> LabelIndex:
+        return shipped_index()  # asked for each time, so that a resolver goes to worker processes without it
 
     def __call__(self, label: str) -> ResolvedLabel:
         """Returns what `label` stands for.

@@ -216,7 +216,11 @@ def check_against(
             )
         above = ontology.ancestors(concept.concept_id)
         for predicate, target in concept.relations:
-            known = target in ontology and predicate in ("is_a", "part_of") and _prefix(target) == _prefix(theirs.concept_id)
+            known = (
+                target in ontology
+                and predicate in ("is_a", "part_of")
+                and _prefix(target) == _prefix(theirs.concept_id)
+            )
             if known and target not in above and (concept.concept_id, predicate, target) not in decided:
                 yield Problem(
                     where=concept.entry.where,

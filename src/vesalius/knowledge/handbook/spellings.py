@@ -74,7 +74,7 @@ class LabelIndex:
 
     def __init__(self, handbook: Handbook) -> None:
         self.handbook = handbook
-        self._spellings: dict[str, dict[str, set[tuple[ConceptId, Scope]]]] = defaultdict(lambda: defaultdict(set))
+        self._spellings: dict[str, dict[str, set[tuple[ConceptId, Scope]]]] = {}
         self._names: dict[str, set[ConceptId]] = defaultdict(set)
         self._synonyms: dict[str, set[ConceptId]] = defaultdict(set)
         for concept in handbook:
@@ -82,7 +82,8 @@ class LabelIndex:
             for spelling in body.spellings:
                 for key in _keys(spelling.text):
                     for dataset in (*spelling.datasets, _ANY):
-                        self._spellings[dataset][key].add((concept.concept_id, spelling.scope))
+                        spelled = self._spellings.setdefault(dataset, {})
+                        spelled.setdefault(key, set()).add((concept.concept_id, spelling.scope))
             self._names[normalise(concept.name)].add(concept.concept_id)
             exact = (synonym.text for synonym in body.synonyms if synonym.scope is Scope.EXACT)
             for text in (*exact, *body.latin, *body.abbreviations):
