@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from vesalius.errors import InputError
+from vesalius.errors import InputError, SettingError
 from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.concept import Concept
 from vesalius.knowledge.graph import Graph
@@ -38,6 +38,12 @@ def test_labels_tie_to_the_concepts_of_the_handbook(handbook):
 def test_one_text_means_what_its_dataset_means(handbook):
     assert Resolver(handbook, dataset="TotalSegmentator/brain_structures")("ventricle").name != "cardiac ventricle"
     assert Resolver(handbook, dataset="SAT-DS/ACDC")("heart ventricle").concept_id == "UBERON:0002082"
+
+
+def test_a_dataset_that_no_spelling_is_of_is_refused_with_the_nearest(bare):
+    with pytest.raises(SettingError, match="did you mean: .*SAT-DS/HAN_Seg"):
+        Resolver(bare, dataset="SATDS/HAN_Seg")
+    assert Resolver(bare, dataset="SAT-DS/a-dataset-to-come")("kidney_left").concept_id == "UBERON:0004538"
 
 
 def test_without_the_handbook_in_the_graph_the_unsided_concept_and_the_side_serve(bare):

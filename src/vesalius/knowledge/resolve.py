@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+
+from vesalius.errors import SettingError
 from vesalius.ids import ConceptId, Laterality, ResolvedLabel, local_concept_id
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.graph import Graph
@@ -23,6 +26,9 @@ class Resolver:
         graph: the graph to look in.
         dataset: the dataset whose labels are read, as the handbook's spellings name it (``SAT-DS/HAN_Seg``).
         prefer: sources whose concepts win where concepts of several sources bear a name.
+
+    Raises:
+        SettingError: the handbook knows no spelling of `dataset`, so that naming it has no effect.
     """
 
     def __init__(
@@ -31,6 +37,13 @@ class Resolver:
         self._graph = graph
         self._dataset = dataset
         self._prefer = prefer
+        known = self._index.datasets
+        if dataset is not None and not {dataset, dataset.partition("/")[0]} & set(known):
+            near = difflib.get_close_matches(dataset, known, n=3, cutoff=0.4)
+            raise SettingError(
+                f"the handbook knows no spelling of a dataset {dataset!r}",
+                remedy=f"did you mean: {', '.join(near)}" if near else "leave it out",
+            )
 
     @property
     def _index(self) -> LabelIndex:

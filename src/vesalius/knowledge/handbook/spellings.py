@@ -102,6 +102,11 @@ class LabelIndex:
                 return match
         return None
 
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets and families whose spellings are known."""
+        return sorted(dataset for dataset in self._spellings if dataset != _ANY)
+
     def ambiguous(self) -> Iterator[tuple[str, str, list[ConceptId]]]:
         """Yields (dataset, spelling, concepts) for what means several concepts in one dataset."""
         for dataset, spelled in self._spellings.items():
