@@ -99,7 +99,8 @@ def tiny_sources(tmp_path_factory) -> list[SourceCase]:
         path.write_text(str(number))
         sources.append(
             SourceCase(
-                case_id=CaseId(f"case{number}"), dataset="made", modality="ct", split=split, patient_id=None, load=partial(load, number),
+                case_id=CaseId(f"case{number}"), dataset="made", modality="ct", split=split, patient_id=None,
+                load=partial(load, number),
                 origins=(Origin(name="made", version="1", licence="CC0-1.0", attribution="made for tests"),),
                 files=(path,),
             )

@@ -77,14 +77,14 @@ class ResolvedLabel:
         concept_id: the concept, or ``LABEL:…`` where the graph holds none.
         laterality: the side, where the label names one that `concept_id` does not imply.
         name: how to say it in a prompt: readable words, with the side.
-        tied_by: ``name``, ``synonym``, ``table``, ``parts`` (made of its left and its right), or ``none`` (tied to no
+        tied_by: ``name``, ``synonym``, ``spelling`` (of a dataset), ``parts`` (made of its left and its right), or ``none`` (tied to no
             concept).
     """
 
     concept_id: ConceptId
     laterality: Laterality | None
     name: str
-    tied_by: Literal["name", "synonym", "table", "parts", "none"]
+    tied_by: Literal["name", "synonym", "spelling", "parts", "none"]
 
     @property
     def key(self) -> str:

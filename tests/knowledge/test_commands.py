@@ -102,7 +102,7 @@ def test_diff_counts_and_lists_what_changed(run, tmp_path):
         (["build", "--out", "x"], "no source named"),
         (
             ["build", "obx=a.obo", "--out", "x"],
-            "unknown kind of source 'obx' – known are: uberon, mondo, umls=PATH, obo=PATH",
+            "unknown kind of source 'obx' – known are: handbook, uberon, mondo, umls=PATH, obo=PATH",
         ),
         (["build", "obo=nowhere.obo", "--out", "x"], "nowhere.obo: no such file or folder"),
         (["build", "obo=", "--out", "x"], "names no file"),

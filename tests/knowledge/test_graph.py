@@ -1,12 +1,11 @@
 import pytest
 
-from vesalius.errors import FolderError, InputError, SettingError
+from vesalius.errors import FolderError, SettingError
 from vesalius.ids import ConceptId
 from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.concept import Concept, Scope, Synonym
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import split_laterality
-from vesalius.knowledge.resolve import Resolver
 from vesalius.knowledge.split import split_concepts
 from vesalius.knowledge.store import read_graph, write_graph
 
@@ -79,22 +78,3 @@ def test_concepts_that_share_a_name_share_a_side():
 )
 def test_the_side_is_read_from_a_label(label, rest, side):
     assert split_laterality(label) == (rest, side)
-
-
-def test_labels_tie_to_concepts_by_name_synonym_and_table(uberon):
-    resolve = Resolver(uberon)
-    assert resolve("kidney_left").concept_id == "UBERON:0004538"
-    assert resolve("right lung").tied_by == "name"
-    assert resolve("Brain-Stem").tied_by == "synonym"
-    hippocampus = resolve("Left-Hippocampus")
-    assert (hippocampus.concept_id, hippocampus.laterality) == ("UBERON:0002421", "left")
-    unknown = resolve("ctx_lh_S_suborbital")
-    assert (unknown.tied_by, unknown.name) == ("none", "left suborbital sulcus")
-    with pytest.raises(InputError, match="no letter"):
-        resolve("--")
-
-
-def test_every_row_of_the_written_table_names_a_live_concept(uberon):
-    from vesalius.knowledge.resolve import _written_table
-
-    assert all(concept is None or concept in uberon for _, concept in _written_table().values())

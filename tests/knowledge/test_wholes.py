@@ -16,8 +16,7 @@ def tied(concept, laterality=None):
 def wholes(relations=(("T:2", "T:1"), ("T:3", "T:1"))):
     concepts = [Concept(concept_id=ConceptId(one), name=name, source="t") for one, name in NAMES.items()]
     related = [
-        Relation(subject=ConceptId(a), predicate=IS_A_OR_PART_OF, object=ConceptId(b), source="t")
-        for a, b in relations
+        Relation(subject=ConceptId(a), predicate=IS_A_OR_PART_OF, object=ConceptId(b), source="t") for a, b in relations
     ]
     return Wholes(Graph(concepts, related))
 

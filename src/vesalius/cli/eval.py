@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
+from vesalius.cli import handbook
 from vesalius.cli.tables import print_retrieval
 
 
@@ -54,4 +55,4 @@ def encoder(
     print(f"report: {out}")
 
 
-COMMANDS = {"encoder": encoder}
+COMMANDS = {"encoder": encoder, "handbook": handbook.evaluate}

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from vesalius.cli import handbook
 from vesalius.cli.knowledge_export import export
 
 
@@ -27,7 +28,7 @@ def build(
     """Build a knowledge graph from sources.
 
     Args:
-        sources: built-in sources (uberon, mondo) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
+        sources: built-in sources (handbook, uberon, mondo) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
             table=FILE,SPEC.yaml. Concepts of several sources become one by xref, then by name; the earlier source names them.
         out: graph folder to write; an older graph there is replaced.
         exclude_licence: leave out sources whose licence matches a pattern, such as 'UMLS-SRL-[349]*'.
@@ -123,4 +124,11 @@ def diff(before: tyro.conf.Positional[Path], after: tyro.conf.Positional[Path], 
         print_details(Console(), compared.details())
 
 
-COMMANDS = {"build": build, "show": show, "stats": stats, "diff": diff, "export": export}
+COMMANDS = {
+    "build": build,
+    "show": show,
+    "stats": stats,
+    "diff": diff,
+    "check": handbook.check,
+    "export": export,
+}

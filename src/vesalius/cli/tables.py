@@ -48,3 +48,20 @@ def print_store(
     for name, key, num, num_cut, volumes_ml in structures:
         table.add_row(name, key, f"{num:,}", f"{num_cut:,}", *(f"{volume:,.2f}" for volume in volumes_ml))
     console.print(table)
+
+
+def print_agreement(console: Console, results: dict[str, Any]) -> None:
+    """Prints how the handbook agrees with scans: a row a kind of statement, then the worst disagreements of each."""
+    table = Table("statement", "measured", "agree", "stated alone", "agree", title="The handbook against scans")
+    for row in results["table"]:
+        shares = [
+            f"{100 * row[agree] / row[num]:.1f} %" if row[num] else "–"
+            for agree, num in (("agree", "num"), ("agree_stated", "num_stated"))
+        ]
+        table.add_row(row["kind"], f"{row['num']:,}", shares[0], f"{row['num_stated']:,}", shares[1])
+    console.print(table)
+    for found in results["disagreements"]:
+        console.print(
+            f"{found['case_id']}: {found['subject']} {found['kind']} {found['object']}: {found['measured']}",
+            markup=False,
+        )

@@ -17,6 +17,7 @@ def prepare(
     graph: Path,
     out: str,
     input: Path | None = None,
+    label_dataset: str | None = None,
     modality: Modality | None = None,
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 3.0),
     own_spacing: bool = False,
@@ -38,6 +39,7 @@ def prepare(
         graph: graph folder that labels are tied to.
         out: case store to write: a folder, s3://bucket/prefix or gs://bucket/prefix.
         input: the dataset's folder; for sat-ds and cvpr25 also the file that lists its cases.
+        label_dataset: whose labels these are, as the handbook names datasets (SAT-DS/HAN_Seg), where one text means several things.
         modality: of every image, where the dataset does not say it.
         spacing_mm: voxel size to resample to.
         own_spacing: keep each image's own voxel size instead.
@@ -79,7 +81,7 @@ def prepare(
     with progress_bar("Cases", total=len(sources) if share is None else share.count(len(sources))) as advance:
         outcome = prepare_cases(
             sources,
-            resolver=Resolver(read),
+            resolver=Resolver(read, dataset=label_dataset),
             wholes=None if no_wholes else Wholes(read),
             settings=settings,
             out=out,

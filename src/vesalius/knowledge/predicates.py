@@ -44,6 +44,14 @@ WORDS: dict[Predicate, str] = {
         "composed_primarily_of": "is composed primarily of",
         "in_left_side_of": "is in the left side of",
         "in_right_side_of": "is in the right side of",
+        "left_of": "lies left of",
+        "right_of": "lies right of",
+        "superior_to": "lies above",
+        "inferior_to": "lies below",
+        "anterior_to": "lies in front of",
+        "posterior_to": "lies behind",
+        "mirror_of": "is the mirror image of",
+        "next_in_series": "is followed in its series by",
     }.items()
 }
 """Predicate → its words, where they are not simply its own with blanks."""

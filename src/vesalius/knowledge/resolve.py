@@ -1,33 +1,53 @@
-"""From a dataset's label to a concept of the graph: by name, by synonym, by the written table `labels.tsv`."""
+"""From a dataset's label to a concept of the graph: by the handbook's spellings and names, then by the names of the graph."""
 
 from __future__ import annotations
 
-import csv
-from functools import cache
-from importlib import resources
+import difflib
 
+from vesalius.errors import SettingError
 from vesalius.ids import ConceptId, Laterality, ResolvedLabel, local_concept_id
+from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.handbook.spellings import LabelIndex, Match, shipped_index
 from vesalius.knowledge.names import normalise, split_laterality
 
 
 class Resolver:
     """Ties labels, as datasets write them, to concepts.
 
-    A label is looked up whole first, then as side and rest ("kidney_left": "left kidney" is a concept of UBERON), then as the
-    rest alone with the side beside it. At each of the three, a row of
-    the written table wins over a preferred name, and that over an exact synonym; a name that several concepts bear,
-    none of them as its preferred one, ties to nothing. What ties to nothing keeps its own words as its name.
+    A label is looked up in the handbook as its `SCHEMA.md` says. What it means exactly there is its concept, where the
+    graph holds it; where the graph lacks the left or right one (it was built without the handbook), the unsided one with
+    the side beside it. What the handbook does not know is looked up among the names of the graph: whole first, then as
+    side and rest ("kidney_left": "left kidney" is a concept of UBERON), then as the rest alone with the side beside it; a
+    preferred name wins over an exact synonym, and a name that several concepts bear, none of them as its preferred one,
+    ties to nothing. What ties to nothing keeps its own words as its name; so does a label that is only a part of a concept.
 
     Args:
-        graph: the graph to look in; rows of the table whose concept it lacks serve for their name alone.
+        graph: the graph to look in.
+        dataset: the dataset whose labels are read, as the handbook's spellings name it (``SAT-DS/HAN_Seg``).
         prefer: sources whose concepts win where concepts of several sources bear a name.
+
+    Raises:
+        SettingError: the handbook knows no spelling of `dataset`, so that naming it has no effect.
     """
 
-    def __init__(self, graph: Graph, *, prefer: tuple[str, ...] = ("uberon",)) -> None:
+    def __init__(
+        self, graph: Graph, *, dataset: str | None = None, prefer: tuple[str, ...] = ("handbook", "uberon")
+    ) -> None:
         self._graph = graph
+        self._dataset = dataset
         self._prefer = prefer
-        self._table = _written_table()
+        known = self._index.datasets
+        if dataset is not None and not {dataset, dataset.partition("/")[0]} & set(known):
+            near = difflib.get_close_matches(dataset, known, n=3, cutoff=0.4)
+            raise SettingError(
+                f"the handbook knows no spelling of a dataset {dataset!r}",
+                remedy=f"did you mean: {', '.join(near)}" if near else "leave it out",
+            )
+
+    @property
+    def _index(self) -> LabelIndex:
+        return shipped_index()  # asked for each time, so that a resolver goes to worker processes without it
 
     def __call__(self, label: str) -> ResolvedLabel:
         """Returns what `label` stands for.
@@ -35,28 +55,44 @@ class Resolver:
         Raises:
             InputError: `label` holds no letter or digit.
         """
+        match = self._index.find(label, self._dataset)
+        if match is not None and match.scope is Scope.EXACT:
+            tied = self._of_handbook(match)
+            if tied is not None:
+                return tied
+        found = None if match is not None else self._of_graph(label)
+        if found is not None:
+            return found
+        if match is not None and match.scope is Scope.EXACT:
+            name = self._index.handbook[match.concept_id].name
+        else:
+            rest, laterality = split_laterality(label)
+            name = f"{laterality} {rest}" if laterality else rest
+        return ResolvedLabel(concept_id=local_concept_id(name), laterality=None, name=name, tied_by="none")
+
+    def _of_handbook(self, match: Match) -> ResolvedLabel | None:
+        concept = self._index.handbook[match.concept_id]
+        ids: tuple[tuple[ConceptId | None, Laterality | None], ...] = (
+            (concept.concept_id, None),
+            (concept.unsided, concept.laterality),
+        )
+        for concept_id, laterality in ids:
+            if concept_id is not None and concept_id in self._graph:
+                return ResolvedLabel(
+                    concept_id=concept_id, laterality=laterality, name=concept.name, tied_by=match.tied_by
+                )
+        return None
+
+    def _of_graph(self, label: str) -> ResolvedLabel | None:
         whole = self._find(normalise(label), None)
         if whole is not None:
             return whole
         rest, laterality = split_laterality(label)
-        if laterality is not None:
-            sided = self._find(f"{laterality} {rest}", None)
-            if sided is not None:
-                return sided
-        found = self._find(rest, laterality)
-        if found is not None:
-            return found
-        name = self._table[rest][0] if rest in self._table else rest
-        name = f"{laterality} {name}" if laterality else name
-        return ResolvedLabel(concept_id=local_concept_id(name), laterality=None, name=name, tied_by="none")
+        sided = self._find(f"{laterality} {rest}", None) if laterality is not None else None
+        return sided if sided is not None else self._find(rest, laterality)
 
     def _find(self, text: str, laterality: Laterality | None) -> ResolvedLabel | None:
         side = f"{laterality} " if laterality else ""
-        if text in self._table:
-            name, written = self._table[text]
-            if written is None or written not in self._graph:
-                return None
-            return ResolvedLabel(concept_id=written, laterality=laterality, name=f"{side}{name}", tied_by="table")
         bearers = self._graph.named(text)
         preferring = [concept for concept in bearers if normalise(concept.name) == text]
         for candidates in (preferring, bearers):
@@ -69,13 +105,3 @@ class Resolver:
                     tied_by="name" if candidates is preferring else "synonym",
                 )
         return None
-
-
-@cache
-def _written_table() -> dict[str, tuple[str, ConceptId | None]]:
-    """Returns normalised label without its side → (name to prompt with, concept or None)."""
-    text = resources.files("vesalius.knowledge").joinpath("labels.tsv").read_text(encoding="utf-8")
-    return {
-        row["label"]: (row["name"], ConceptId(row["concept_id"]) if row["concept_id"] else None)
-        for row in csv.DictReader(text.splitlines(), delimiter="\t")
-    }

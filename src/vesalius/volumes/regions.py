@@ -24,7 +24,7 @@ class Region:
         laterality: the side, where the label names one that `concept_id` does not imply.
         name: how to say it in a prompt.
         label: the dataset's own text.
-        tied_by: how the label was tied to its concept: ``name``, ``synonym``, ``table`` or ``none``; ``parts`` where the
+        tied_by: how the label was tied to its concept: ``name``, ``synonym``, ``spelling`` or ``none``; ``parts`` where the
             region was made of its left and its right one.
         start: first voxel of its box, i j k.
         stop: voxel behind the last of its box, i j k.

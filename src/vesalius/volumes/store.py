@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from vesalius.errors import FolderError, InputError, SettingError
 from vesalius.folder import Origin, origins_of
 from vesalius.ids import CaseId, Modality
 from vesalius.volumes.case import CaseRow
-from vesalius.volumes.case_folder import IMAGE, MASKS, row_bytes
+from vesalius.volumes.case_folder import IMAGE, MASKS, RECORD, row_bytes
 from vesalius.volumes.intensities import intensities
 from vesalius.volumes.place import Place
 from vesalius.volumes.regions import Region
@@ -29,6 +31,23 @@ _NUM_OPEN = 256
 
 _CACHE_BYTES = 2**22
 """Enough for the shard indices of the last cases; decoded chunks are hardly ever asked for twice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnUnit:
+    """What the intensities of a case mean in the unit of its image: ``intensity * std + mean``.
+
+    Attributes:
+        mean: what 0 stands for.
+        std: what 1 stands for.
+        low: what lower intensities were raised to.
+        high: what higher intensities were lowered to.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
 
 
 class CaseStore:
@@ -88,6 +107,21 @@ class CaseStore:
     def affine(self, case_id: CaseId) -> Affine:
         """Returns the affine of a case, voxel index → world mm, RAS+."""
         return self._case(case_id).affine.copy()
+
+    def own_unit(self, case_id: CaseId) -> OwnUnit:
+        """Returns how the intensities of a case read in the unit of its image: HU in ct.
+
+        Raises:
+            FolderError: the case's folder is missing or damaged.
+        """
+        name = f"{case_name(self.case(case_id).case_id)}/{RECORD}"
+        try:
+            held = json.loads(self.place.read(name) or b"{}")["attributes"]["intensity"]
+            low, high = held["clip"]
+            return OwnUnit(mean=float(held["mean"]), std=float(held["std"]), low=float(low), high=float(high))
+        except (ValueError, KeyError, TypeError) as error:
+            where = f"{self.place}/{name}"
+            raise FolderError(f"damaged case ({error})", where=where, remedy="prepare it again") from error
 
     def regions(self, case_id: CaseId) -> list[Region]:
         """Returns the regions of a case; no two share a key."""

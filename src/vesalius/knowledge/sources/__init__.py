@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vesalius.folder import Origin
-from vesalius.knowledge.sources import cellxgene, umls
+from vesalius.knowledge.sources import cellxgene, handbook, umls
 from vesalius.knowledge.sources.obo import stage_obo
 from vesalius.knowledge.sources.obograph import stage_obograph
 from vesalius.knowledge.sources.options import SourceOptions
@@ -22,6 +22,7 @@ BuiltIn = Callable[[Staging], tuple[Origin, ...]]
 """Stages a source that comes with an installed package."""
 
 BUILT_IN: dict[str, BuiltIn] = {
+    "handbook": handbook.stage_handbook,
     "uberon": cellxgene.stage_uberon,
     "mondo": cellxgene.stage_mondo,
 }
