@@ -37,7 +37,7 @@ class DemoSettings:
         num_map_names: held-out names on the map.
     """
 
-    sources: tuple[str, ...] = ("uberon", "mondo")
+    sources: tuple[str, ...] = ("uberon", "mondo", "handbook")
     noncommercial_atlases: bool = False
     prepare: PrepareSettings
     text: TextSettings
@@ -47,10 +47,14 @@ class DemoSettings:
     num_map_names: int = 1000
 
 
+OPEN_SOURCES = ("uberon", "handbook")
+"""Sources of anatomy in the default graph whose texts our recipes train on."""
+
+
 def text() -> TextSettings:
     """Returns stage 1 as the demo runs it: MiniLM, all layers, 128 pairs a step."""
     return TextSettings(
-        data=TextData(),
+        data=TextData(sources=OPEN_SOURCES),
         train_layers=6,
         train_embeddings=True,
         loop=LoopSettings(
@@ -113,7 +117,7 @@ def regions() -> RegionSettings:
         network=RegionModelSize(unet=UNET_SIZES["unet-tiny"], width=256),
         crops=CropSettings(size=(80, 96, 80), max_regions=64),
         crops_per_step=1,
-        text=TextData(batch_size=32),
+        text=TextData(sources=OPEN_SOURCES, batch_size=32),
         train_layers=6,
         train_embeddings=False,
         text_learning_rate_scale=0.01,

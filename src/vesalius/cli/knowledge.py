@@ -10,9 +10,11 @@ from rich.console import Console
 from vesalius.cli import handbook
 from vesalius.cli.knowledge_export import export
 
+DEFAULT_SOURCES = ("uberon", "mondo", "handbook")
+
 
 def build(
-    sources: tyro.conf.Positional[tuple[str, ...]],
+    sources: tyro.conf.Positional[tuple[str, ...]] = DEFAULT_SOURCES,
     /,
     *,
     out: Path,
@@ -28,7 +30,7 @@ def build(
     """Build a knowledge graph from sources.
 
     Args:
-        sources: built-in sources (handbook, uberon, mondo) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
+        sources: built-in sources (uberon, mondo, handbook) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
             table=FILE,SPEC.yaml. Concepts of several sources become one by xref, then by name; the earlier source names them.
         out: graph folder to write; an older graph there is replaced.
         exclude_licence: leave out sources whose licence matches a pattern, such as 'UMLS-SRL-[349]*'.
