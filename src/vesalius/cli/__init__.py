@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass
+from inspect import signature
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -81,12 +82,14 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
     """Lets help say ``--config PATH`` and no default where a parameter may be left out, for ``{None}|PATH (default: None)``."""
     hints = get_type_hints(command, include_extras=True)
     for name, hint in hints.items():
+        if name == "return":
+            continue
         members = get_args(hint)
         if get_origin(hint) in {Union, UnionType} and type(None) in members:
             (kind,) = (member for member in members if member is not type(None))
             metavar = "{" + ",".join(get_args(kind)) + "}" if get_origin(kind) is Literal else _METAVARS.get(kind)
             hints[name] = Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
-        elif hint is bool:
+        elif hint is bool or signature(command).parameters[name].default == ():
             hints[name] = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
     command.__annotations__ = hints
     return command
