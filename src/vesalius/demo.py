@@ -267,7 +267,7 @@ def _content(
         title="Vesalius demo",
         summary=(
             "A small sentence encoder was taught anatomy on the processor it runs on: first from names, synonyms and "
-            "definitions of UBERON, then from labelled regions of a chest CT and a brain template."
+            "definitions of UBERON and of the Vesalius handbook, then from labelled regions of a chest CT and a brain template."
         ),
         facts=facts,
         retrieval=[
