@@ -66,12 +66,13 @@ class RetrievalScores:
 def definition_queries(
     graph: Graph, concepts: Collection[ConceptId], *, sources: Collection[str] = (ANATOMY_SOURCE,)
 ) -> Queries:
-    """Returns the definitions of those of `concepts` that are of `sources`, by default anatomy."""
+    """Returns the definitions that `sources`, by default anatomy, give those of `concepts` that are theirs."""
     found = [
         (definition.text, concept.concept_id)
         for concept in graph
         if concept.concept_id in concepts and concept.source in sources
         for definition in concept.definitions
+        if definition.source in sources
     ]
     return Queries(texts=[text for text, _ in found], answers=[answer for _, answer in found])
 
@@ -79,13 +80,15 @@ def definition_queries(
 def synonym_queries(
     graph: Graph, concepts: Collection[ConceptId], *, sources: Collection[str] = (ANATOMY_SOURCE,)
 ) -> Queries:
-    """Returns the exact synonyms, lower-cased, of those of `concepts` that are of `sources`; those equal to the name are left out."""
+    """Returns the exact synonyms, lower-cased, that `sources` give those of `concepts` that are theirs, but for the name itself."""
     found = [
         (synonym.text.lower(), concept.concept_id)
         for concept in graph
         if concept.concept_id in concepts and concept.source in sources
         for synonym in concept.synonyms
-        if synonym.scope is Scope.EXACT and normalise(synonym.text) != normalise(concept.name)
+        if synonym.scope is Scope.EXACT
+        and synonym.source in sources
+        and normalise(synonym.text) != normalise(concept.name)
     ]
     return Queries(texts=[text for text, _ in found], answers=[answer for _, answer in found])
 
