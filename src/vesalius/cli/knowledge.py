@@ -60,8 +60,8 @@ def build(
         details = build_folder(
             sources, out, settings=settings,
             advance=lambda done: advance(1, note=done), note=lambda doing: advance(0, note=doing),
+            finish=lambda folder: write_pair_index(folder, memory_limit=memory),
         )  # fmt: skip
-        write_pair_index(out, memory_limit=memory)
         advance(1, note="pairs to draw")
     print_built(Console(), details)
     print(f"graph: {out}")

@@ -72,11 +72,11 @@ def text_pairs(
     Args:
         graph: where the texts come from.
         concepts: the concepts to take, for instance one side of a split.
-        sources: take only texts of these sources; None takes all.
+        sources: take only definitions and synonyms of these sources, whoever gives the name; None takes all.
     """
     pairs: dict[PairKind, list[TextPair]] = {"definition": [], "synonym": []}
     for concept in graph:
-        if concept.concept_id not in concepts or (sources is not None and concept.source not in sources):
+        if concept.concept_id not in concepts:
             continue
         name = concept.name.lower()
         pairs["definition"] += [

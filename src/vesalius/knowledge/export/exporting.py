@@ -11,12 +11,13 @@ from typing import Any
 
 import duckdb
 
-from vesalius.errors import FolderError, SettingError
+from vesalius.errors import FolderError
 from vesalius.folder import (
     MANIFEST,
     Origin,
     origins_of,
     read_manifest,
+    refuse_to_replace,
     sha256_of,
     write_manifest,
     write_text,
@@ -113,7 +114,7 @@ def exporting(
     for table in COLUMNS:
         if not (graph / f"{table}.parquet").is_file():
             raise FolderError("missing table", where=graph / f"{table}.parquet", remedy="build the graph again")
-    _refuse_to_replace(out)
+    refuse_to_replace(out, kind=EXPORT_KIND)
     origins = origins_of(manifest)
     with writing_folder(out) as folder:
         scratch = folder / ".scratch"
@@ -139,18 +140,6 @@ def licences(origins: Sequence[Origin], *, format: str) -> str:  # noqa: A002  t
     ]  # fmt: skip
     lines += [f"- **{each.name}**, {each.version}: {each.licence}. {each.attribution}" for each in origins]
     return "\n".join(lines) + "\n"
-
-
-def _refuse_to_replace(out: Path) -> None:
-    """Refuses to replace anything but an earlier export or an empty folder."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        read_manifest(out, kind=EXPORT_KIND, schema=EXPORT_SCHEMA)
-    except FolderError as error:
-        raise SettingError(
-            "exists and is no earlier export", where=out, remedy="give a folder that is not there yet"
-        ) from error
 
 
 def quoted(text: str) -> str:
