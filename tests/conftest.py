@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, ConceptId, ResolvedLabel
+from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.predicates import IS_A_OR_PART_OF
@@ -115,3 +116,9 @@ def tiny_cases(tiny_sources, tmp_path_factory) -> CaseStore:
     store = tmp_path_factory.mktemp("cases") / "store"
     prepare(tiny_sources, resolver=resolve, settings=PrepareSettings(spacing_mm=(1.0, 1.0, 3.0)), out=store)
     return CaseStore.open(store)
+
+
+@pytest.fixture(scope="session")
+def handbook_graph() -> Graph:
+    """The shipped handbook as a graph, built once for all tests."""
+    return build_graph(["handbook"])
