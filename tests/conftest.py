@@ -15,6 +15,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from vesalius.folder import Origin
 from vesalius.ids import CaseId, ConceptId, ResolvedLabel
+from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.predicates import IS_A_OR_PART_OF
@@ -200,3 +201,9 @@ def write_published(tmp_path: Path) -> Callable[..., tuple[Path, Path, dict[str,
         return tmp_path / name, base, content
 
     return write
+
+
+@pytest.fixture(scope="session")
+def handbook_graph() -> Graph:
+    """The shipped handbook as a graph, built once for all tests."""
+    return build_graph(["handbook"])

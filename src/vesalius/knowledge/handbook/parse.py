@@ -69,7 +69,7 @@ def parse_line(line: str, *, where: str) -> Entry:
     """
     try:
         raw = json.loads(line, object_pairs_hook=_unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"no JSON object ({error})", where=where, remedy="one object a line") from error
     read = _Reader(where)
     entry = read.record(
