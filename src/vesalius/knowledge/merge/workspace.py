@@ -45,6 +45,11 @@ class Staged:
     kept: frozenset[str]
     allows_cycles: bool = False
 
+    @property
+    def kept_origins(self) -> tuple[Origin, ...]:
+        """The sources of rows that are merged, in their order."""
+        return tuple(origin for origin in self.origins if origin.name in self.kept)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -177,7 +182,6 @@ class Workspace:
     def _source_order(self) -> Iterator[tuple[str, int, int]]:
         place = 0
         for rank, source in enumerate(self.sources):
-            for origin in source.origins:
-                if origin.name in source.kept:
-                    yield origin.name, rank, place
-                    place += 1
+            for origin in source.kept_origins:
+                yield origin.name, rank, place
+                place += 1
