@@ -276,3 +276,34 @@ def test_two_metathesauri_are_refused(bench):
     bench.write()
     with pytest.raises(SettingError, match="named twice – give one Metathesaurus"):
         build([f"umls={bench.folder}"] * 2, bench.out)
+
+
+def test_codes_of_hpo_and_go_tie_to_their_ontologies(bench, tmp_path):
+    fever, growth = (
+        "C0000004|T184|A2.2.2|Sign or Symptom|AT1||\n",
+        "C0000005|T040|B2.2.1.1.1|Organism Function|AT1||\n",
+    )
+    bench.write(
+        MRSAB=[*TABLES["MRSAB"], vocabulary("HPO", 0), vocabulary("GO", 0)],
+        MRSTY=[*TABLES["MRSTY"], fever, growth],
+        MRCONSO=[
+            *TABLES["MRCONSO"],
+            atom("C0000004", "Pyrexia", ts="P", stt="PF", ispref="Y", sab="HPO", code="HP:0001945"),
+            atom("C0000005", "Growing", ts="P", stt="PF", ispref="Y", sab="GO", code="GO:0040007"),
+        ],
+    )
+    obo = tmp_path / "x.obo"
+    obo.write_text(
+        "format-version: 1.4\n\n[Term]\nid: HP:0001945\nname: fever\n\n[Term]\nid: GO:0040007\nname: growth\n"
+    )
+    build([f"obo={obo}", f"umls={bench.folder}"], bench.out)
+    graph = read_graph(bench.out)
+    for name, concept_id in {"pyrexia": "HP:0001945", "growing": "GO:0040007"}.items():
+        assert [concept.concept_id for concept in graph.named(name)] == [concept_id]
+
+
+@pytest.mark.parametrize("wrong", [{"memory": "much"}, {"threads": 0}])
+def test_memory_or_threads_that_cannot_be_are_refused_before_anything_is_read(bench, wrong):
+    bench.write()
+    with pytest.raises(SettingError, match="memory such as 6GB and 1 or more threads"):
+        build([f"umls={bench.folder}"], bench.out, settings=BuildSettings(**wrong))

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import Origin
+from vesalius.knowledge.database import open_database
 from vesalius.knowledge.staging import STAGED
 from vesalius.knowledge.store import COLUMNS
 from vesalius.tables import literal
@@ -93,17 +92,7 @@ class Workspace:
         self.keep_going = keep_going
         self.advance = advance
         self.counts: dict[str, int] = {}
-        try:
-            self._connection = duckdb.connect(
-                str(folder / "merge.duckdb"),
-                config={"memory_limit": memory_limit, "threads": threads, "temp_directory": str(folder / "spilled")},
-            )
-        except duckdb.Error as error:
-            raise SettingError(
-                f"DuckDB does not start ({str(error).splitlines()[0]})",
-                remedy="give memory such as 6GB and 1 or more threads",
-            ) from error
-        self.run("SET enable_progress_bar = false")
+        self._connection = open_database(folder / "merge.duckdb", memory_limit=memory_limit, threads=threads)
         for table in STAGED:
             self._view(table)
         self.load("source_order", {"source": "VARCHAR", "rank": "BIGINT", "place": "BIGINT"}, self._source_order())
