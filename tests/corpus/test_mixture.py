@@ -158,3 +158,9 @@ def test_an_index_of_another_graph_or_damaged_is_refused(two_sources, store_grap
     manifest.write_text(manifest.read_text().replace('"python"', '"pithon"'))
     with pytest.raises(FolderError, match="another graph"):
         PairIndex(folder)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_finite_number_above_0_is_refused(weight):
+    with pytest.raises(SettingError, match="give a finite value above 0"):
+        MixturePart(sources=("a",), kinds=("definition",), weight=weight)

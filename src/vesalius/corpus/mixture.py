@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class MixturePart:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        if self.weight <= 0:
-            raise SettingError(f"weight is {self.weight}", remedy="give a value above 0, or leave the part out")
+        if not 0 < self.weight < math.inf:
+            raise SettingError(f"weight is {self.weight}", remedy="give a finite value above 0, or leave the part out")
         if not self.sources or not self.kinds:
             raise SettingError("a part of a mixture without sources or kinds", remedy="name at least one of each")
         if "relation" in self.kinds and not self.forms:

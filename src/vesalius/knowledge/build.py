@@ -82,7 +82,8 @@ def parse_source(text: str) -> SourceSpec:
     path, comma, spec = rest.rpartition(",") if "," in rest and not Path(rest).exists() else (rest, "", "")
     if not path:
         raise SettingError(f"source {text!r} names no file", remedy=f"write {kind}=PATH")
-    stem = Path(path).name.split(".")[0] or kind
+    # A Metathesaurus is called what it is: its folder, mostly META, says nothing.
+    stem = kind if kind == "umls" else Path(path).name.split(".")[0] or kind
     return SourceSpec(name=slug(stem).replace("-", "_"), kind=kind, path=Path(path), spec=Path(spec) if comma else None)
 
 
@@ -106,7 +107,8 @@ def build(
         finish: given the finished folder before it takes the place of `out`, to add to it.
 
     Returns:
-        The details of the manifest: counts per source, what was merged, what was excluded.
+        The details of the manifest: the kind of each source (a built-in one is its own), counts per source, what was merged, what
+        was excluded.
 
     Raises:
         SettingError: a source is unknown, named twice, or none is named; a setting would have no effect; `out` holds something
@@ -127,6 +129,7 @@ def build(
             staged.append(_stage(spec, Path(work) / str(index), settings, note))
             advance(staged[-1].name)
         _check_staged(staged, settings)
+        kept = [(spec, origin) for spec, source in zip(specs, staged, strict=True) for origin in source.kept_origins]
         with Workspace(
             Path(work), staged, memory_limit=settings.memory, threads=settings.threads,
             keep_going=settings.keep_going, advance=advance,
@@ -134,7 +137,8 @@ def build(
             _merge(workspace, folder)
             counts = dict(workspace.counts)
         details = {
-            "counts": count_rows(folder, [name for source in staged for name in _in_order(source)]),
+            "kinds": {origin.name: spec.kind or spec.name for spec, origin in kept},
+            "counts": count_rows(folder, [origin.name for _, origin in kept]),
             "merged": counts,
             "excluded": [
                 {"name": origin.name, "version": origin.version, "licence": origin.licence}
@@ -143,7 +147,7 @@ def build(
                 if origin.name not in source.kept
             ],
         }
-        origins = [origin for source in staged for origin in source.origins if origin.name in source.kept]
+        origins = [origin for _, origin in kept]
         write_manifest(folder, kind=KIND, schema=SCHEMA, origins=origins, details=details)
         finish(folder)
     return details
@@ -179,10 +183,14 @@ def _checked_specs(sources: Sequence[str], settings: BuildSettings) -> list[Sour
     specs = [parse_source(text) for text in sources]
     for spec in specs:
         if sum(other.name == spec.name for other in specs) > 1:
-            raise SettingError(f"source {spec.name!r} is named twice", remedy="name it once, or rename the file")
+            raise SettingError(f"source {spec.name!r} is named twice", remedy=_once(spec))
     if settings.umls != UmlsOptions() and not any(spec.kind == "umls" for spec in specs):
         raise SettingError("options of umls have no effect without a umls source", remedy="leave them out")
     return specs
+
+
+def _once(spec: SourceSpec) -> str:
+    return "give one Metathesaurus" if spec.kind == "umls" else "name it once, or rename the file"
 
 
 def _stage(spec: SourceSpec, folder: Path, settings: BuildSettings, note: Advance) -> Staged:
@@ -224,10 +232,6 @@ def _check_staged(staged: Sequence[Staged], settings: BuildSettings) -> None:
             )
     if not any(source.kept for source in staged):
         raise SettingError("every source is excluded by its licence", remedy="exclude fewer")
-
-
-def _in_order(source: Staged) -> list[str]:
-    return [origin.name for origin in source.origins if origin.name in source.kept]
 
 
 def _known() -> str:

@@ -100,3 +100,10 @@ def test_keeping_going_leaves_out_the_bad_piece_alone(read):
     rows = read('{"graphs": [{"nodes": [{"lbl": "x"}, {"id": "X:1", "lbl": "one"}]}]}', keep_going=True)
     assert rows["concepts"] == {("X:1", "one")}
     assert {reason for reason, _ in rows["rejects"]} == {"'id' is missing"}
+
+
+def test_an_integer_of_too_many_digits_is_refused_with_its_line(bench, tmp_path):
+    path = tmp_path / "test.json"
+    path.write_text('{"graphs": [\n{"nodes": [{"id": ' + "9" * 5000 + "}]}]}")
+    with pytest.raises(InputError, match=r"test\.json:2: an integer of too many digits"):
+        bench.record("obograph", path)

@@ -205,3 +205,14 @@ def test_bad_files_are_refused_by_file_and_line(read, name):
 def test_a_table_without_yaml_is_refused(bench, tmp_path):
     with pytest.raises(SettingError, match="write table=FILE,YAML"):
         bench.record("table", tmp_path / "test.csv")
+
+
+def test_a_date_that_no_calendar_has_is_refused_with_the_file(read):
+    with pytest.raises(InputError, match=r"spec\.yaml: no YAML"):
+        read("name,label\n", "version: 2026-02-30\n" + LABELS)
+
+
+def test_an_integer_of_too_many_digits_is_refused_with_its_line(read):
+    text = '{"name": "a", "label": "b"}\n{"name": "c", "label": ' + "9" * 5000 + "}\n"
+    with pytest.raises(InputError, match=r"test\.jsonl:2: no JSON .*too many digits"):
+        read(text, LABELS, name="test.jsonl")

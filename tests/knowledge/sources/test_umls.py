@@ -1,9 +1,11 @@
 import gzip
+import json
 
 import pytest
 
 from vesalius.errors import InputError, SettingError
 from vesalius.knowledge.build import BuildSettings, build
+from vesalius.knowledge.export import FORMATS
 from vesalius.knowledge.sources.options import UmlsOptions
 from vesalius.knowledge.sources.umls_relations import reading
 from vesalius.knowledge.store import read_graph
@@ -97,11 +99,11 @@ def relations_of(graph):
 def test_a_metathesaurus_is_read_gzipped_or_not(bench, zipped):
     graph = bench.write(zipped=zipped).build()
     kidney = graph["UMLS:C0000001"]
-    assert (kidney.name, kidney.source) == ("Kidney", "meta/SNOMEDCT_US")
+    assert (kidney.name, kidney.source) == ("Kidney", "umls/SNOMEDCT_US")
     assert {(s.text, str(s.scope), s.source) for s in kidney.synonyms} == {
-        ("Ren", "exact", "meta/FMA"), ("Kidneys", "exact", "meta/NCI"), ('kidney "left or right', "exact", "meta/MTH"),
+        ("Ren", "exact", "umls/FMA"), ("Kidneys", "exact", "umls/NCI"), ('kidney "left or right', "exact", "umls/MTH"),
     }  # fmt: skip
-    assert [(d.text, d.source) for d in kidney.definitions] == [('One of two "organs.', "meta/NCI")]
+    assert [(d.text, d.source) for d in kidney.definitions] == [('One of two "organs.', "umls/NCI")]
     assert {xref.target for xref in kidney.xrefs} == {"FMA:7203", "SNOMEDCT_US:64033007", "NCI:C12415"}
 
 
@@ -156,9 +158,9 @@ def test_a_choice_that_is_not_there_is_refused_with_what_is(bench, options, mess
 def test_licences_of_vocabularies_are_in_the_manifest_and_can_be_excluded(bench):
     graph = bench.write().build(exclude_licences=("UMLS-SRL-9*",))
     assert {origin.name: origin.licence[:11] for origin in graph.origins} == {
-        "meta": "UMLS-Metath", "meta/FMA": "UMLS-SRL-0 ", "meta/NCI": "UMLS-SRL-0 ", "meta/MTH": "UMLS-SRL-0 ",
+        "umls": "UMLS-Metath", "umls/FMA": "UMLS-SRL-0 ", "umls/NCI": "UMLS-SRL-0 ", "umls/MTH": "UMLS-SRL-0 ",
     }  # fmt: skip
-    assert [source["name"] for source in bench.details["excluded"]] == ["meta/SNOMEDCT_US"]
+    assert [source["name"] for source in bench.details["excluded"]] == ["umls/SNOMEDCT_US"]
     assert graph["UMLS:C0000001"].name == "Kidneys"
     assert not any("SNOMED" in xref.target for xref in graph["UMLS:C0000001"].xrefs)
 
@@ -245,3 +247,63 @@ def test_a_metathesaurus_and_an_ontology_become_one(bench, tmp_path):
     assert {synonym.text for synonym in graph[graph.named("ren")[0].concept_id].synonyms} >= {"Ren", "Kidney"}
     assert graph.named("ren")[0].concept_id == "UBERON:0002113"
     assert len(graph.named("nephritis")) == 2
+
+
+def test_a_built_metathesaurus_is_exported_as_the_umls_that_it_is(bench, tmp_path):
+    bench.write().build()
+    assert set(bench.details["kinds"].items()) >= {("umls", "umls"), ("umls/FMA", "umls"), ("umls/NCI", "umls")}
+    num_rows = FORMATS["sat"].write(bench.out, tmp_path / "sat", advance=lambda file: None)
+    assert num_rows == {
+        "umls_def.csv": 1, "umls_kg.csv": 3, "website_knowledge_lab2def_gpt.json": 0, "supplementary_lab2def_gpt.json": 0,
+    }  # fmt: skip
+    FORMATS["kgx"].write(bench.out, tmp_path / "kgx", advance=lambda file: None)
+    _, *edges = (tmp_path / "kgx" / "edges.tsv").read_text().splitlines()
+    assert len(edges) == 3
+    assert all(edge.endswith("\tknowledge_assertion\tmanual_agent") for edge in edges)
+
+
+def test_a_file_is_curated_by_its_kind_and_no_umls_by_its_name(tmp_path):
+    obo = tmp_path / "umls_of_mine.obo"
+    obo.write_text("format-version: 1.4\n\n[Term]\nid: X:1\nname: hand\n\n[Term]\nid: X:2\nname: paw\nis_a: X:1\n")
+    build([f"obo={obo}"], tmp_path / "graph")
+    assert json.loads((tmp_path / "graph" / "manifest.json").read_text())["kinds"] == {"umls_of_mine": "obo"}
+    assert FORMATS["sat"].write(tmp_path / "graph", tmp_path / "sat", advance=lambda file: None)["umls_kg.csv"] == 0
+    FORMATS["kgx"].write(tmp_path / "graph", tmp_path / "kgx", advance=lambda file: None)
+    assert "knowledge_assertion" in (tmp_path / "kgx" / "edges.tsv").read_text()
+
+
+def test_two_metathesauri_are_refused(bench):
+    bench.write()
+    with pytest.raises(SettingError, match="named twice – give one Metathesaurus"):
+        build([f"umls={bench.folder}"] * 2, bench.out)
+
+
+def test_codes_of_hpo_and_go_tie_to_their_ontologies(bench, tmp_path):
+    fever, growth = (
+        "C0000004|T184|A2.2.2|Sign or Symptom|AT1||\n",
+        "C0000005|T040|B2.2.1.1.1|Organism Function|AT1||\n",
+    )
+    bench.write(
+        MRSAB=[*TABLES["MRSAB"], vocabulary("HPO", 0), vocabulary("GO", 0)],
+        MRSTY=[*TABLES["MRSTY"], fever, growth],
+        MRCONSO=[
+            *TABLES["MRCONSO"],
+            atom("C0000004", "Pyrexia", ts="P", stt="PF", ispref="Y", sab="HPO", code="HP:0001945"),
+            atom("C0000005", "Growing", ts="P", stt="PF", ispref="Y", sab="GO", code="GO:0040007"),
+        ],
+    )
+    obo = tmp_path / "x.obo"
+    obo.write_text(
+        "format-version: 1.4\n\n[Term]\nid: HP:0001945\nname: fever\n\n[Term]\nid: GO:0040007\nname: growth\n"
+    )
+    build([f"obo={obo}", f"umls={bench.folder}"], bench.out)
+    graph = read_graph(bench.out)
+    for name, concept_id in {"pyrexia": "HP:0001945", "growing": "GO:0040007"}.items():
+        assert [concept.concept_id for concept in graph.named(name)] == [concept_id]
+
+
+@pytest.mark.parametrize("wrong", [{"memory": "much"}, {"threads": 0}])
+def test_memory_or_threads_that_cannot_be_are_refused_before_anything_is_read(bench, wrong):
+    bench.write()
+    with pytest.raises(SettingError, match="memory such as 6GB and 1 or more threads"):
+        build([f"umls={bench.folder}"], bench.out, settings=BuildSettings(**wrong))

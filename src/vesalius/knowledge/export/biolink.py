@@ -56,4 +56,4 @@ CATEGORIES: dict[str, str] = {
 """Prefix of a concept id → Biolink category. What is not here is a `FALLBACK_CATEGORY`: a UMLS id says nothing of its kind."""
 
 CURATED = frozenset({"uberon", "mondo", "obo", "owl", "obograph", "umls"})
-"""Sources whose relations people wrote down: knowledge assertions of manual agents. Of others it is not provided."""
+"""Kinds of sources whose relations people wrote down: knowledge assertions of manual agents. Of others it is not provided."""

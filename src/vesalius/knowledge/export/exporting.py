@@ -39,6 +39,8 @@ class Export:
     Attributes:
         folder: where its files go.
         origins: the graph's sources.
+        kinds: source → kind it was read as (a built-in one is its own); of a source that the manifest tells no kind of, the
+            first part of its name.
         connection: the database.
         graph: the graph folder.
         advance: told the name of each file once it is written.
@@ -48,6 +50,7 @@ class Export:
 
     folder: Path
     origins: Sequence[Origin]
+    kinds: Mapping[str, str]
     connection: duckdb.DuckDBPyConnection
     graph: Path
     advance: Callable[[str], None]
@@ -121,7 +124,10 @@ def exporting(
         scratch.mkdir()
         config = {"memory_limit": MEMORY_LIMIT, "threads": 2, "temp_directory": str(scratch)}
         with duckdb.connect(str(scratch / "rows.duckdb"), config=config) as connection:
-            export = Export(folder=folder, origins=origins, connection=connection, graph=graph, advance=advance)
+            export = Export(
+                folder=folder, origins=origins, kinds=_kinds(manifest, origins), connection=connection, graph=graph,
+                advance=advance,
+            )  # fmt: skip
             yield export
         shutil.rmtree(scratch)
         write_text(folder / LICENCES, licences(origins, format=format))
@@ -140,6 +146,11 @@ def licences(origins: Sequence[Origin], *, format: str) -> str:  # noqa: A002  t
     ]  # fmt: skip
     lines += [f"- **{each.name}**, {each.version}: {each.licence}. {each.attribution}" for each in origins]
     return "\n".join(lines) + "\n"
+
+
+def _kinds(manifest: Mapping[str, Any], origins: Sequence[Origin]) -> dict[str, str]:
+    told = manifest.get("kinds") or {}
+    return {origin.name: str(told.get(origin.name, origin.name.split("/")[0])) for origin in origins}
 
 
 def quoted(text: str) -> str:

@@ -7,7 +7,7 @@ own reader splits lines at tabs alone and knows no quoting, so that a tab or lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vesalius.knowledge.export.biolink import CATEGORIES, CURATED, FALLBACK_CATEGORY, FALLBACK_PREDICATE, PREDICATES
@@ -39,7 +39,8 @@ def export_kgx(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Map
         )
         export.run(f"CREATE TEMP TABLE biolink AS SELECT * FROM (VALUES {values_of(PREDICATES)}) v(predicate, biolink)")
         export.copy(_nodes(), "nodes.tsv", _TSV)
-        export.copy(_edges(), "edges.tsv", _TSV)
+        curated = [source for source, kind in export.kinds.items() if kind in CURATED]
+        export.copy(_edges(curated), "edges.tsv", _TSV)
         definitions = export.count("SELECT 1 FROM {definitions}")
         described = export.count("SELECT DISTINCT concept_number FROM {definitions}")
         export.left_out["further definitions"] = definitions - described
@@ -79,14 +80,14 @@ def _nodes() -> str:
     """
 
 
-def _edges() -> str:
-    curated = ", ".join(quoted(source) for source in sorted(CURATED))
+def _edges(curated: Sequence[str]) -> str:
+    is_curated = f"r.source IN ({', '.join(map(quoted, curated))})" if curated else "false"
     return f"""
         SELECT md5(concat_ws(chr(31), r.subject, r.predicate, r.object, r.source)) AS id, r.subject,
             coalesce(b.biolink, '{FALLBACK_PREDICATE}') AS predicate, r.object, 'biolink:Association' AS category,
             r.predicate AS original_predicate, 'infores:' || r.source AS primary_knowledge_source,
-            CASE WHEN r.source IN ({curated}) THEN 'knowledge_assertion' ELSE 'not_provided' END AS knowledge_level,
-            CASE WHEN r.source IN ({curated}) THEN 'manual_agent' ELSE 'not_provided' END AS agent_type
+            CASE WHEN {is_curated} THEN 'knowledge_assertion' ELSE 'not_provided' END AS knowledge_level,
+            CASE WHEN {is_curated} THEN 'manual_agent' ELSE 'not_provided' END AS agent_type
         FROM {{relations}} r LEFT JOIN biolink b USING (predicate)
         ORDER BY r.number
     """

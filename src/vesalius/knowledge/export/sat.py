@@ -13,10 +13,10 @@ JSON is ASCII with escapes, because the trainer opens it in whatever encoding it
 pandas takes words such as ``NA``, ``nan`` or ``null`` for missing values, quoted or not. The trainer lower-cases names, so that
 such a word is written in another case, one that pandas keeps (``na``, ``Nan``, ``Null``): what is trained on stays the same.
 
-Which file a source goes to: the CSVs take what comes from the UMLS (a source called ``umls…``, as the files above are when they
-are read back); the web file takes the other sources that have no exact synonyms; the supplements take the rest, and where a
-concept has several definitions there, the further ones go to the web file, since a supplement holds one. What no file carries (ids
-beside the CUI, inexact synonyms, synonyms of the UMLS, xrefs) is counted in the manifest.
+Which file a source goes to: the CSVs take what comes from the UMLS (a source of kind `umls`, or the CSVs themselves, read back:
+``umls_def``, ``umls_kg``); the web file takes the other sources that have no exact synonyms; the supplements take the rest, and
+where a concept has several definitions there, the further ones go to the web file, since a supplement holds one. What no file
+carries (ids beside the CUI, inexact synonyms, synonyms of the UMLS, xrefs) is counted in the manifest.
 
 Source: arXiv 2312.17183 and https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py``, class ``Uni_Mod_Dataset`` (read for its
 behaviour).
@@ -72,6 +72,10 @@ def export_sat(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Map
 
 def _assign_sources(export: Export) -> None:
     """Makes the table `assigned` (source, file): ``umls``, ``website`` or ``supplements``."""
+    of_umls = {source: kind for source, kind in export.kinds.items() if kind == "umls" or _is_csv(source, kind)}
+    export.run("CREATE TABLE of_umls (source VARCHAR, kind VARCHAR)")
+    if of_umls:
+        export.run(f"INSERT INTO of_umls VALUES {values_of(of_umls)}")
     export.run("""
         CREATE TABLE assigned AS
         WITH sources AS (
@@ -79,10 +83,15 @@ def _assign_sources(export: Export) -> None:
         ), with_synonyms AS (
             SELECT DISTINCT source FROM {draws} WHERE kind = 'synonym' AND scope = 'exact' AND num > 0
         )
-        SELECT source, CASE WHEN lower(source) LIKE 'umls%' THEN 'umls'
+        SELECT source, CASE WHEN source IN (SELECT source FROM of_umls) THEN 'umls'
             WHEN source IN (FROM with_synonyms) THEN 'supplements' ELSE 'website' END AS file
         FROM sources
     """)
+
+
+def _is_csv(source: str, kind: str) -> bool:
+    """Says whether a source is a CSV of the UMLS that was read back, by its kind and name, or its name where it has no kind."""
+    return kind in {"sat-definitions", "sat-relations", source} and source.startswith("umls")
 
 
 def _write_definitions(export: Export) -> None:

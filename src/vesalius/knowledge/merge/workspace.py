@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import Origin
+from vesalius.knowledge.database import open_database
 from vesalius.knowledge.staging import STAGED
 from vesalius.knowledge.store import COLUMNS
 from vesalius.tables import literal
@@ -44,6 +43,11 @@ class Staged:
     origins: tuple[Origin, ...]
     kept: frozenset[str]
     allows_cycles: bool = False
+
+    @property
+    def kept_origins(self) -> tuple[Origin, ...]:
+        """The sources of rows that are merged, in their order."""
+        return tuple(origin for origin in self.origins if origin.name in self.kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +92,7 @@ class Workspace:
         self.keep_going = keep_going
         self.advance = advance
         self.counts: dict[str, int] = {}
-        try:
-            self._connection = duckdb.connect(
-                str(folder / "merge.duckdb"),
-                config={"memory_limit": memory_limit, "threads": threads, "temp_directory": str(folder / "spilled")},
-            )
-        except duckdb.Error as error:
-            raise SettingError(
-                f"DuckDB does not start ({str(error).splitlines()[0]})",
-                remedy="give memory such as 6GB and 1 or more threads",
-            ) from error
-        self.run("SET enable_progress_bar = false")
+        self._connection = open_database(folder / "merge.duckdb", memory_limit=memory_limit, threads=threads)
         for table in STAGED:
             self._view(table)
         self.load("source_order", {"source": "VARCHAR", "rank": "BIGINT", "place": "BIGINT"}, self._source_order())
@@ -177,7 +171,6 @@ class Workspace:
     def _source_order(self) -> Iterator[tuple[str, int, int]]:
         place = 0
         for rank, source in enumerate(self.sources):
-            for origin in source.origins:
-                if origin.name in source.kept:
-                    yield origin.name, rank, place
-                    place += 1
+            for origin in source.kept_origins:
+                yield origin.name, rank, place
+                place += 1

@@ -51,6 +51,8 @@ class JsonText:
             raise InputError(
                 f"no JSON ({error.msg})", where=f"{self._path}:{error.lineno}", remedy="is the file cut off?"
             ) from error
+        except ValueError as error:
+            raise self._error("an integer of too many digits") from error
         except RecursionError as error:
             raise self._error("values nested too deep") from error
         self._skip_space()

@@ -94,8 +94,9 @@ def _json_rows(path: Path, staging: Staging, columns: tuple[str, ...]) -> Iterat
             continue
         try:
             row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            staging.reject(f"no JSON ({getattr(error, 'msg', 'values nested too deep')})", line=line, row=text)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", "values nested too deep, or an integer of too many digits")
+            staging.reject(f"no JSON ({reason})", line=line, row=text)
             continue
         if not isinstance(row, dict):
             staging.reject(f"{type(row).__name__}, not an object", line=line, row=text)

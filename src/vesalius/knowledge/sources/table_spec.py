@@ -155,7 +155,7 @@ def read_table_spec(path: Path) -> TableSpec:
     """
     try:
         content = yaml.safe_load(read_whole(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         mark = getattr(error, "problem_mark", None)
         where = path if mark is None else f"{path}:{mark.line + 1}"
         raise InputError(

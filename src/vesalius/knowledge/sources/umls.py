@@ -4,7 +4,8 @@ Source: UMLS Reference Manual, Metathesaurus Rich Release Format (https://www.nc
 closed by ``|``, no quoting, no escapes. A quotation mark is data.
 
 - **Names.** MRCONSO in one language. All atoms of a CUI are its exact names; the preferred one is the Metathesaurus's own: TS=P
-  before S, STT=PF before others, ISPREF=Y before N, then the first in the file. Codes (``SAB:CODE``) are xrefs.
+  before S, STT=PF before others, ISPREF=Y before N, then the first in the file. Codes (``SAB:CODE``, or
+  the code alone where it begins so, as those of GO and HPO do) are xrefs.
 - **Relations.** A row of MRREL reads *CUI2 RELA CUI1*, so that CUI2 is the subject; where RELA is empty, REL stands in for it
   (`umls_relations`). The Metathesaurus holds every relation from both ends; it is kept once, in one direction.
 - **Selection.** A definition or relation of a concept without a name that is taken is left out. One of a CUI that MRCONSO does
@@ -20,10 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from vesalius.errors import SettingError
 from vesalius.folder import Origin, sha256_of
+from vesalius.knowledge.database import open_database
 from vesalius.knowledge.licences import is_excluded
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.rrf import RrfReader
@@ -41,11 +41,12 @@ RESTRICTIONS = {
 }
 """SRL of MRSAB → what it says, in short; the UMLS licence agreement, Appendix 1, is what holds."""
 
-DOMAIN_BY_TREE = {
+DOMAIN_BY_TREE: dict[str, str | None] = {
     "A1.2": "anatomy", "A1.4.2": "anatomy", "A2.1.4.1": "anatomy", "A2.1.5.1": "anatomy", "A2.1.5.2": "anatomy",
-    "A1.2.2": "disease", "B2.2.1.2": "disease", "B2.3": "disease",
+    "A1.2.2": "disease", "A2.2": None, "B2.2.1.2": "disease", "B2.3": "disease",
 }  # fmt: skip
-"""Branch of the semantic network → domain of its concepts; the longest branch decides, others are ``other``."""
+"""Branch of the semantic network → domain of its concepts; the longest branch decides, others are ``other``. A finding (A2.2)
+is of no domain that forbids anything: phenotypes of HP are called diseases there and findings here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,10 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
 
     Raises:
         InputError: a table is missing, truncated, not UTF-8, or has rows of the wrong number of fields.
-        SettingError: a language, vocabulary or semantic type is not in it.
+        SettingError: a language, vocabulary or semantic type is not in it; DuckDB does not take the memory or threads.
     """
-    config = {
-        "memory_limit": options.memory, "threads": options.threads, "temp_directory": str(staging.folder / "spilled"),
-    }  # fmt: skip
     database = staging.folder / "umls.duckdb"
-    with duckdb.connect(str(database), config=config) as connection:
-        connection.execute("SET enable_progress_bar = false")
+    with open_database(database, memory_limit=options.memory, threads=options.threads) as connection:
         reader = RrfReader(path, staging, connection)
         reader.check("MRSAB")
         vocabularies = _vocabularies(reader, options)
@@ -141,7 +138,7 @@ def _vocabularies(reader: RrfReader, options: SourceOptions) -> dict[str, _Vocab
 def _types(reader: RrfReader, wanted: Sequence[str]) -> None:
     """Makes ``typed`` (cui, domain): the concepts of the wanted semantic types."""
     rank = " ".join(
-        f"WHEN stn = '{branch}' OR starts_with(stn, '{branch}.') THEN '{domain}'"
+        f"WHEN stn = '{branch}' OR starts_with(stn, '{branch}.') THEN nullif('{domain or ''}', '')"
         for branch, domain in sorted(DOMAIN_BY_TREE.items(), key=lambda item: -len(item[0]))
     )
     reader.make(
@@ -206,7 +203,8 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
     reader.drop("preferred")
     reader.stage(
         "xrefs", "MRCONSO",
-        "SELECT 'UMLS:' || cui AS concept_id, sab || ':' || code AS target, sab, min(line) AS line FROM atoms "
+        "SELECT 'UMLS:' || cui AS concept_id, CASE WHEN starts_with(code, sab || ':') OR (sab = 'HPO' AND starts_with(code, 'HP:')) "
+        "THEN code ELSE sab || ':' || code END AS target, sab, min(line) AS line FROM atoms "
         "WHERE is_taken AND code IS NOT NULL AND sab <> 'MTH' GROUP BY cui, sab, code",
     )  # fmt: skip
     reader.drop("atoms")
