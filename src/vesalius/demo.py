@@ -34,11 +34,11 @@ from vesalius.eval.report import (
 from vesalius.eval.retrieval import RetrievalScores, candidate_names
 from vesalius.folder import Origin, commit, sha256_of_folder, write_manifest, write_text, writing
 from vesalius.ids import CaseId, ConceptId, Split
-from vesalius.knowledge.build import build_graph
+from vesalius.knowledge.build import NUM_STEPS_OF_MERGE, build
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.resolve import Resolver
 from vesalius.knowledge.split import split_concepts
-from vesalius.knowledge.store import read_graph, write_graph
+from vesalius.knowledge.store import read_graph
 from vesalius.model.export import write_model_card
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.recipes import DemoSettings
@@ -149,11 +149,9 @@ def _begin(out: Path, settings: DemoSettings) -> None:
 
 def _knowledge(settings: DemoSettings, folder: Path) -> Graph:
     if not (folder / "manifest.json").is_file():
-        with progress_bar("Knowledge graph", total=2) as advance:
-            graph = build_graph(settings.sources)
-            advance(1)
-            write_graph(graph, folder)
-            advance(1)
+        total = len(settings.sources) + NUM_STEPS_OF_MERGE
+        with progress_bar("Knowledge graph", total=total) as advance:
+            build(settings.sources, folder, advance=lambda done: advance(1, note=done))
     return read_graph(folder)
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -23,7 +23,7 @@ COLUMNS = {
     "concepts": "concept_id, name",
     "obsolete": "concept_id, name, replaced_by",
     "synonyms": "concept_id, text, scope",
-    "definitions": "concept_id, text, list_sort(\"references\")",
+    "definitions": 'concept_id, text, list_sort("references")',
     "relations": "subject, predicate, object",
     "xrefs": "concept_id, target",
     "rejects": "reason, content",
@@ -98,7 +98,9 @@ class Recorded(Staging):
         self.rows = {table: set() for table in COLUMNS}
 
     def _write(self, table, values, line):
-        columns = [column.strip() for column in COLUMNS[table].replace('list_sort("references")', "references").split(",")]
+        columns = [
+            column.strip() for column in COLUMNS[table].replace('list_sort("references")', "references").split(",")
+        ]
         row = [tuple(value) if isinstance(value := values[column], list) else value for column in columns]
         if table == "definitions":
             row[2] = tuple(sorted(row[2]))
@@ -136,7 +138,10 @@ def staged_rows(folder):
 
 def staged_lines(folder, table):
     with duckdb.connect() as connection:
-        return [line for (line,) in connection.execute(f"SELECT line FROM '{folder / table}.parquet' ORDER BY row").fetchall()]
+        return [
+            line
+            for (line,) in connection.execute(f"SELECT line FROM '{folder / table}.parquet' ORDER BY row").fetchall()
+        ]
 
 
 # OBO
@@ -169,7 +174,9 @@ def write_obo(content):
         lines += [f"replaced_by: {other}" for other in said.replaced_by]
         for subject, predicate, target in content.relations:
             if subject == said.id:
-                lines.append(f"is_a: {target} ! its name" if predicate == "is_a" else f"relationship: {predicate} {target}")
+                lines.append(
+                    f"is_a: {target} ! its name" if predicate == "is_a" else f"relationship: {predicate} {target}"
+                )
         lines.append("")
     for predicate, identifier in PROPERTIES.items():
         lines += ["[Typedef]", f"id: {predicate}", f"name: {predicate.replace('_', ' ')}", f"xref: {identifier}", ""]
@@ -201,7 +208,9 @@ def write_rdf(content, *, doctype="", purl=OBO_PURL):
     ]  # fmt: skip
     for predicate, identifier in PROPERTIES.items():
         label = predicate.replace("_", " ")
-        lines.append(f'<owl:ObjectProperty rdf:about="{about(identifier)}"><rdfs:label>{label}</rdfs:label></owl:ObjectProperty>')
+        lines.append(
+            f'<owl:ObjectProperty rdf:about="{about(identifier)}"><rdfs:label>{label}</rdfs:label></owl:ObjectProperty>'
+        )
     for said in content.concepts:
         lines.append(f'<owl:Class rdf:about="{about(said.id)}"><rdfs:label>{_xml(said.name)}</rdfs:label>')
         for text, scope in said.synonyms:
@@ -210,7 +219,9 @@ def write_rdf(content, *, doctype="", purl=OBO_PURL):
         lines += [f"<obo:IAO_0000115>{_xml(text)}</obo:IAO_0000115>" for text, _ in said.definitions]
         lines += [f"<oboInOwl:hasDbXref>{_xml(target)}</oboInOwl:hasDbXref>" for target in said.xrefs]
         if said.is_obsolete:
-            lines.append('<owl:deprecated rdf:datatype="http://www.w3.org/2001/XMLSchema#boolean">true</owl:deprecated>')
+            lines.append(
+                '<owl:deprecated rdf:datatype="http://www.w3.org/2001/XMLSchema#boolean">true</owl:deprecated>'
+            )
         lines += [f'<obo:IAO_0100001 rdf:resource="{about(other)}"/>' for other in said.replaced_by]
         for subject, predicate, target in content.relations:
             if subject == said.id and predicate == "is_a":
@@ -254,7 +265,9 @@ def write_functional(content):
     for said in content.concepts:
         subject = f"<{iri(said.id)}>"
         lines += [f"Declaration(Class({subject}))", annotation(subject, "rdfs:label", quoted(said.name) + "@en")]
-        lines += [annotation(subject, f"oio:has{scope.capitalize()}Synonym", quoted(text)) for text, scope in said.synonyms]
+        lines += [
+            annotation(subject, f"oio:has{scope.capitalize()}Synonym", quoted(text)) for text, scope in said.synonyms
+        ]
         for text, references in said.definitions:
             notes = "".join(f"Annotation(oio:hasDbXref {quoted(each)}) " for each in references)
             lines.append(annotation(subject, "obo:IAO_0000115", quoted(text) + "^^xsd:string", notes))
@@ -293,7 +306,9 @@ def write_obograph(content):
         for subject, predicate, target in content.relations
     ]
     meta = {"version": "http://example.org/test/2026-05-01"}
-    return json.dumps({"graphs": [{"id": "http://example.org/test", "meta": meta, "nodes": nodes, "edges": edges}]}, indent=1)
+    return json.dumps(
+        {"graphs": [{"id": "http://example.org/test", "meta": meta, "nodes": nodes, "edges": edges}]}, indent=1
+    )
 
 
 # SAT
@@ -337,15 +352,15 @@ def write_sat_definitions(content):
 def carried_by_sat_definitions(content):
     carried = _by_name(content, cui=True)
     names = {f"UMLS:{_cui(said.id)}": said.name for said in content.concepts}
-    concepts = tuple(
-        replace(said, name=names[said.id], synonyms=()) for said in carried.concepts if said.definitions
-    )
+    concepts = tuple(replace(said, name=names[said.id], synonyms=()) for said in carried.concepts if said.definitions)
     return Content(concepts=concepts)
 
 
 def write_sat_relations(content):
     names = {said.id: said.name for said in content.concepts}
-    rows = [(names[subject], names[target], predicate.replace("_", " ")) for subject, predicate, target in content.relations]
+    rows = [
+        (names[subject], names[target], predicate.replace("_", " ")) for subject, predicate, target in content.relations
+    ]
     return _csv(("source", "target", "edge"), rows)
 
 
@@ -353,9 +368,7 @@ def carried_by_sat_relations(content):
     carried = _by_name(content)
     related = {end for subject, _, target in carried.relations for end in (subject, target)}
     return Content(
-        concepts=tuple(
-            replace(said, synonyms=(), definitions=()) for said in carried.concepts if said.id in related
-        ),
+        concepts=tuple(replace(said, synonyms=(), definitions=()) for said in carried.concepts if said.id in related),
         relations=carried.relations,
     )
 
@@ -414,7 +427,9 @@ def write_umls(content):
 def carried_by_umls(content):
     carried = _by_name(content, cui=True)
     concepts = []
-    for said, written in zip(carried.concepts, (said for said in content.concepts if not said.is_obsolete), strict=True):
+    for said, written in zip(
+        carried.concepts, (said for said in content.concepts if not said.is_obsolete), strict=True
+    ):
         name = _rrf_text(written.name)
         synonyms = {(_rrf_text(text), scope) for text, scope in said.synonyms} - {(name, "exact"), ("", "exact")}
         definitions = tuple((text, ()) for described, _ in said.definitions if (text := _rrf_text(described)))
@@ -533,17 +548,17 @@ SMALL = Content(
 )
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
 class Bench:
     """What tests of sources need, in one hand, since test modules cannot import each other."""
 
-    forms: dict[str, Form] = field(default_factory=lambda: FORMS)
-    small: Content = SMALL
-    said: type[Said] = Said
-    content: type[Content] = Content
-    record: Callable = staticmethod(record)
-    stage: Callable = staticmethod(stage)
-    lines: Callable = staticmethod(staged_lines)
+    forms = FORMS
+    small = SMALL
+    said = Said
+    content = Content
+    record = staticmethod(record)
+    stage = staticmethod(stage)
+    lines = staticmethod(staged_lines)
+    staged_rows = staticmethod(staged_rows)
 
 
 @pytest.fixture(scope="session")

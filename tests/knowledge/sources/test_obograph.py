@@ -19,19 +19,38 @@ def read(bench, tmp_path):
 
 
 def test_definitions_by_axiom_equivalents_and_former_ids_are_taken(read):
-    rows = read({
-        "nodes": [
-            {"id": f"{OBO}X_1", "lbl": "one", "meta": {"basicPropertyValues": [
-                {"pred": "http://www.geneontology.org/formats/oboInOwl#hasAlternativeId", "val": "X:9"},
-                {"pred": "http://purl.org/dc/terms/creator", "val": "somebody"}]}},
-            {"id": f"{OBO}BFO_0000050", "type": "PROPERTY"}, {"id": f"{OBO}X_2"}, {"id": f"{OBO}I_1", "type": "INDIVIDUAL", "lbl": "i"},
-        ],
-        "edges": [{"sub": f"{OBO}RO_1", "pred": "subPropertyOf", "obj": f"{OBO}BFO_0000050"}, {"sub": f"{OBO}I_1", "pred": "type", "obj": f"{OBO}X_1"}],
-        "logicalDefinitionAxioms": [{"definedClassId": f"{OBO}X_1", "genusIds": [f"{OBO}X_2"],
-            "restrictions": [{"propertyId": f"{OBO}BFO_0000050", "fillerId": f"{OBO}X_3"}, None]}],
-        "equivalentNodesSets": [{"nodeIds": [f"{OBO}X_1", "http://purl.org/sig/ont/fma/fma7088"]}],
-        "propertyChainAxioms": [{"predicateId": "p", "chainPredicateIds": []}],
-    })  # fmt: skip
+    rows = read(
+        {
+            "nodes": [
+                {
+                    "id": f"{OBO}X_1",
+                    "lbl": "one",
+                    "meta": {
+                        "basicPropertyValues": [
+                            {"pred": "http://www.geneontology.org/formats/oboInOwl#hasAlternativeId", "val": "X:9"},
+                            {"pred": "http://purl.org/dc/terms/creator", "val": "somebody"},
+                        ]
+                    },
+                },
+                {"id": f"{OBO}BFO_0000050", "type": "PROPERTY"},
+                {"id": f"{OBO}X_2"},
+                {"id": f"{OBO}I_1", "type": "INDIVIDUAL", "lbl": "i"},
+            ],
+            "edges": [
+                {"sub": f"{OBO}RO_1", "pred": "subPropertyOf", "obj": f"{OBO}BFO_0000050"},
+                {"sub": f"{OBO}I_1", "pred": "type", "obj": f"{OBO}X_1"},
+            ],
+            "logicalDefinitionAxioms": [
+                {
+                    "definedClassId": f"{OBO}X_1",
+                    "genusIds": [f"{OBO}X_2"],
+                    "restrictions": [{"propertyId": f"{OBO}BFO_0000050", "fillerId": f"{OBO}X_3"}, None],
+                }
+            ],
+            "equivalentNodesSets": [{"nodeIds": [f"{OBO}X_1", "http://purl.org/sig/ont/fma/fma7088"]}],
+            "propertyChainAxioms": [{"predicateId": "p", "chainPredicateIds": []}],
+        }
+    )
     assert rows["concepts"] == {("X:1", "one")}
     assert rows["relations"] == {("X:1", "is_a", "X:2"), ("X:1", "part_of", "X:3")}
     assert rows["xrefs"] == {("X:1", "FMA:7088")} or rows["xrefs"] == {("FMA:7088", "X:1")}
@@ -50,15 +69,24 @@ BAD_FILES = {
     "endless nesting": ('{"graphs": [{"nodes": [' + "[" * 10**5, r"test\.json:1: values nested too deep"),
     "nothing": (" \n", r"test\.json: the file is empty"),
     "a node without id": ('{"graphs": [{"nodes": [\n{"lbl": "x"}]}]}', r"test\.json:2: 'id' is missing"),
-    "a label that is no text": ('{"graphs": [{"nodes": [\n{"id": "X:1", "lbl": 7}]}]}', r"test\.json:2: lbl is int, not str"),
-    "an id that is none": ('{"graphs": [{"nodes": [\n{"id": "one", "lbl": "x"}]}]}', r"test\.json:2: 'one' is not a concept id"),
-    "an edge without end": ('{"graphs": [{"edges": [\n{"sub": "X:1", "pred": "is_a"}]}]}', r"test\.json:2: 'obj' is missing"),
+    "a label that is no text": (
+        '{"graphs": [{"nodes": [\n{"id": "X:1", "lbl": 7}]}]}',
+        r"test\.json:2: lbl is int, not str",
+    ),
+    "an id that is none": (
+        '{"graphs": [{"nodes": [\n{"id": "one", "lbl": "x"}]}]}',
+        r"test\.json:2: 'one' is not a concept id",
+    ),
+    "an edge without end": (
+        '{"graphs": [{"edges": [\n{"sub": "X:1", "pred": "is_a"}]}]}',
+        r"test\.json:2: 'obj' is missing",
+    ),
     "a node that is no object": ('{"graphs": [{"nodes": [\n7]}]}', r"test\.json:2: the piece is int"),
     "a synonym of no kind": (
         '{"graphs": [{"nodes": [\n{"id": "X:1", "meta": {"synonyms": [{"pred": "hasOddSynonym", "val": "x"}]}}]}]}',
         r"test\.json:2: synonym of unknown kind 'hasOddSynonym'",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

@@ -68,7 +68,8 @@ def test_only_english_texts_are_taken_and_a_second_label_is_a_synonym(read):
 def test_obsolete_classes_and_former_ids_name_their_replacement(read):
     rows = read(
         rdf(
-            ONE % "<oio:hasAlternativeId>X:2</oio:hasAlternativeId><oio:hasAlternativeId>X:3</oio:hasAlternativeId>"
+            ONE
+            % "<oio:hasAlternativeId>X:2</oio:hasAlternativeId><oio:hasAlternativeId>X:3</oio:hasAlternativeId>"
             + f'<owl:Class rdf:about="{OBO}X_3"><rdfs:label>three</rdfs:label><owl:deprecated>true</owl:deprecated>'
             f'<obo:IAO_0100001 rdf:resource="{OBO}X_1"/><rdfs:subClassOf rdf:resource="{OBO}X_1"/></owl:Class>'
             + f'<owl:Class rdf:about="{OBO}X_4"><owl:deprecated>true</owl:deprecated><obo:IAO_0100001>X:1</obo:IAO_0100001></owl:Class>'
@@ -91,13 +92,21 @@ def test_owl_xml_is_read_too(read):
 
 
 def test_imports_are_named_and_never_fetched(read):
-    rows = read(rdf('<owl:Ontology rdf:about="http://x.org"><owl:imports rdf:resource="http://127.0.0.1:1/y.owl"/></owl:Ontology>' + ONE % ""))
+    rows = read(
+        rdf(
+            '<owl:Ontology rdf:about="http://x.org"><owl:imports rdf:resource="http://127.0.0.1:1/y.owl"/></owl:Ontology>'
+            + ONE % ""
+        )
+    )
     assert rows["concepts"] == {("X:1", "one")}
 
 
 def test_internal_entities_are_expanded_in_text_and_attributes_whatever_their_quotes(read):
     doctype = f"<!DOCTYPE rdf:RDF [\n<!ENTITY obo '{OBO}'>\n<!ENTITY inner \"&#233; &amp; \">\n<!ENTITY outer '&inner;&inner;'>\n]>"
-    body = '<owl:Class rdf:about="&obo;X_1"><rdfs:label>a &outer;b &lt;</rdfs:label><rdfs:subClassOf rdf:resource="&obo;X_2"/></owl:Class>'
+    body = (
+        '<owl:Class rdf:about="&obo;X_1"><rdfs:label>a &outer;b &lt;</rdfs:label>'
+        '<rdfs:subClassOf rdf:resource="&obo;X_2"/></owl:Class>'
+    )
     rows = read(rdf(body, doctype))
     assert rows["concepts"] == {("X:1", "a é & é & b <")}
     assert rows["relations"] == {("X:1", "is_a", "X:2")}
@@ -118,25 +127,52 @@ def laughs(levels, width=10):
 
 SHUFFLED = '<!DOCTYPE rdf:RDF [\n<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">\n<!ENTITY a "%s">\n]>' % ("A" * 10**5)
 HOSTILE = {
-    "an external entity": (rdf(ONE % "&x;", '<!DOCTYPE r [\n<!ENTITY x SYSTEM "file:///etc/passwd">]>'), ":3: an external entity: x"),
-    "a public entity": (rdf(ONE % "", '<!DOCTYPE r [<!ENTITY x PUBLIC "p" "http://x.org/x">]>'), ":2: an external entity: x"),
-    "an unparsed entity": (rdf(ONE % "", '<!DOCTYPE r [<!NOTATION n SYSTEM "n"><!ENTITY x SYSTEM "y" NDATA n>]>'), ":2: an external entity"),
-    "an external parameter entity": (rdf(ONE % "", '<!DOCTYPE r [<!ENTITY % x SYSTEM "http://x.org/x"> %x;]>'), ":2: an external entity: x"),
+    "an external entity": (
+        rdf(ONE % "&x;", '<!DOCTYPE r [\n<!ENTITY x SYSTEM "file:///etc/passwd">]>'),
+        ":3: an external entity: x",
+    ),
+    "a public entity": (
+        rdf(ONE % "", '<!DOCTYPE r [<!ENTITY x PUBLIC "p" "http://x.org/x">]>'),
+        ":2: an external entity: x",
+    ),
+    "an unparsed entity": (
+        rdf(ONE % "", '<!DOCTYPE r [<!NOTATION n SYSTEM "n"><!ENTITY x SYSTEM "y" NDATA n>]>'),
+        ":2: an external entity",
+    ),
+    "an external parameter entity": (
+        rdf(ONE % "", '<!DOCTYPE r [<!ENTITY % x SYSTEM "http://x.org/x"> %x;]>'),
+        ":2: an external entity: x",
+    ),
     "a parameter entity": (rdf(ONE % "", '<!DOCTYPE r [<!ENTITY % x "y">]>'), ":2: a parameter entity"),
-    "an external document type": (rdf(ONE % "", '<!DOCTYPE rdf:RDF SYSTEM "http://x.org/x.dtd">'), ":2: an external document type"),
-    "attributes with defaults": (rdf(ONE % "", '<!DOCTYPE r [<!ATTLIST rdf:RDF a CDATA "b">]>'), ":2: attributes declared"),
+    "an external document type": (
+        rdf(ONE % "", '<!DOCTYPE rdf:RDF SYSTEM "http://x.org/x.dtd">'),
+        ":2: an external document type",
+    ),
+    "attributes with defaults": (
+        rdf(ONE % "", '<!DOCTYPE r [<!ATTLIST rdf:RDF a CDATA "b">]>'),
+        ":2: attributes declared",
+    ),
     "a billion laughs in text": (rdf(ONE % "&l9;", laughs(9)), r":\d+: entities expand to more than 10 MB"),
     "a billion laughs in an attribute": (rdf('<owl:Class rdf:about="&l9;"/>', laughs(9)), r":\d+: entities expand"),
     "a quadratic explosion": (
         rdf("<rdfs:label>\n" + "&x;" * 101 + "\n</rdfs:label>", '<!DOCTYPE r [<!ENTITY x "%s">]>' % ("x" * 10**5)),
         r":5: entities expand to more than 10 MB",
     ),
-    "entities declared behind their use": (rdf("<a>" + "&b;" * 11 + "</a>", SHUFFLED), r":\d+: entities expand to more than 10 MB"),
-    "an entity within itself": (rdf(ONE % "&a;", '<!DOCTYPE r [<!ENTITY a "&b;"><!ENTITY b "&a;">]>'), ":4: no well-formed XML"),
+    "entities declared behind their use": (
+        rdf("<a>" + "&b;" * 11 + "</a>", SHUFFLED),
+        r":\d+: entities expand to more than 10 MB",
+    ),
+    "an entity within itself": (
+        rdf(ONE % "&a;", '<!DOCTYPE r [<!ENTITY a "&b;"><!ENTITY b "&a;">]>'),
+        ":4: no well-formed XML",
+    ),
     "an undeclared entity": (rdf(ONE % "&nope;"), ":4: no well-formed XML"),
-    "endless nesting": (rdf("<owl:Class>" * 300), ":4: elements nested more than 256 deep"),
-    "endless parentheses": (functional("SubClassOf(obo:X_1 " + "ObjectComplementOf(" * 300), ":5: parentheses nested more than 256"),
-}  # fmt: skip
+    "endless nesting": (rdf("<owl:Class>" * 300 + "</owl:Class>" * 300), ":4: elements nested more than 256 deep"),
+    "endless parentheses": (
+        functional("SubClassOf(obo:X_1 " + "ObjectComplementOf(" * 300),
+        ":5: parentheses nested more than 256",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -148,21 +184,38 @@ def test_a_hostile_file_is_refused_before_it_is_parsed(read, name, monkeypatch):
 
 
 BAD_FILES = {
-    "XML cut off": (rdf(ONE % "")[:-20], r"test\.owl:5: no well-formed XML"),
+    "XML cut off": (rdf(ONE % "")[:-20], r"test\.owl:4: no well-formed XML"),
     "functional syntax cut off": (functional("SubClassOf(obo:X_1"), r"test\.owl:\d+: cannot be parsed as OWL"),
     "another XML": ("<html></html>", r"test\.owl:1: the root element is 'html'"),
     "Manchester syntax": ("Prefix: x: <http://x.org/>\nOntology: <http://x.org>", r"test\.owl:1: Manchester or Turtle"),
     "Turtle": ("# made by hand\n@prefix x: <http://x.org/> .", r"test\.owl:2: Manchester or Turtle"),
+    "N-Triples": ("<http://x.org/a> <http://x.org/b> <http://x.org/c> .", r"test\.owl:1: Manchester or Turtle"),
     "JSON": ('{"graphs": []}', r"test\.owl:1: .* begins no OWL file"),
     "OBO": ("format-version: 1.2\n", r"test\.owl:1: .* begins no OWL file"),
     "nothing": ("", r"test\.owl: the file is empty"),
     "blank lines": ("\n\n", r"test\.owl: the file is empty"),
-    "Latin-1": ('<?xml version="1.0" encoding="ISO-8859-1"?>\n<a>caf\xe9</a>'.encode("latin-1"), r"test\.owl:2: no well-formed XML"),
+    "Latin-1": (
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<a>caf\xe9</a>'.encode("latin-1"),
+        r"test\.owl:2: no well-formed XML",
+    ),
     "UTF-16": ("<a/>".encode("utf-16"), r"test\.owl:1: not UTF-8"),
-    "RDF that is no OWL": (rdf('<rdf:Description rdf:about="x y z"/>' + ONE % ""), r"test\.owl: cannot be parsed as OWL"),
-    "an id that is none": (rdf('<owl:Class rdf:about="http://a b"><rdfs:label>x</rdfs:label></owl:Class>'), r"test\.owl"),
-    "a label that is empty": (rdf(f'<owl:Class rdf:about="{OBO}X_1">\n<rdfs:label> </rdfs:label></owl:Class>'), r"test\.owl:4: empty name"),
-}  # fmt: skip
+    "an address that is none": (
+        rdf(ONE % "" + '\n<owl:Class rdf:about="x y z"/>'),
+        r"test\.owl:5: cannot be parsed as OWL \(InvalidIri",
+    ),
+    "a language that is none": (
+        rdf(ONE % '\n<rdfs:label xml:lang="x y">y</rdfs:label>'),
+        r"test\.owl:5: cannot be parsed as OWL",
+    ),
+    "text between elements": (
+        rdf(ONE % "" + "\nstray"),
+        r"test\.owl:5: cannot be parsed as OWL \(Unexpected text event: .*stray",
+    ),
+    "a label that is empty": (
+        rdf(f'<owl:Class rdf:about="{OBO}X_1">\n<rdfs:label> </rdfs:label></owl:Class>'),
+        r"test\.owl:4: empty name",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

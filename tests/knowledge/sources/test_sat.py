@@ -31,7 +31,9 @@ def test_na_and_other_words_that_look_like_nothing_are_names(read):
 
 
 def test_a_cui_with_several_definitions_is_one_concept_and_a_second_name_a_synonym(read):
-    rows = read("sat-definitions", 'cui,name,definition\nC1,Liver,First.\nC1,liver,"Second,\nlonger."\nC1,Hepar,First.\n')
+    rows = read(
+        "sat-definitions", 'cui,name,definition\nC1,Liver,First.\nC1,liver,"Second,\nlonger."\nC1,Hepar,First.\n'
+    )
     assert rows["concepts"] == {("UMLS:C1", "Liver")}
     assert rows["synonyms"] == {("UMLS:C1", "Hepar", "exact")}
     assert rows["definitions"] == {("UMLS:C1", "First.", ()), ("UMLS:C1", "Second,\nlonger.", ())}
@@ -43,14 +45,28 @@ def test_columns_beside_those_of_the_format_are_passed_over(read):
 
 def test_json_is_read_with_texts_and_with_lists_and_the_entry_spells_the_name(read):
     entries = {
-        "liver": {"cleaned_definition": "One.", "relations": [["near", "Left Kidney"], ["near", ["spleen", "Spleen "]]]},
-        "left kidney": {"cleaned_definition": ["Two.", "Three."], "relations": [], "synonyms": ["Kidney, left"], "citations": []},
+        "liver": {
+            "cleaned_definition": "One.",
+            "relations": [["near", "Left Kidney"], ["near", ["spleen", "Spleen "]]],
+        },
+        "left kidney": {
+            "cleaned_definition": ["Two.", "Three."],
+            "relations": [],
+            "synonyms": ["Kidney, left"],
+            "citations": [],
+        },
     }
     rows = read("sat-json", json.dumps(entries))
     assert rows["concepts"] == {("NAME:liver", "liver"), ("NAME:left-kidney", "left kidney"), ("NAME:spleen", "spleen")}
     assert rows["relations"] == {("NAME:liver", "near", "NAME:left-kidney"), ("NAME:liver", "near", "NAME:spleen")}
     assert {text for _, text, _ in rows["definitions"]} == {"One.", "Two.", "Three."}
     assert rows["synonyms"] == {("NAME:left-kidney", "Kidney, left", "exact")}
+
+
+def test_a_blank_text_in_json_says_nothing(read):
+    rows = read("sat-json", '{"a": {"cleaned_definition": "", "relations": [["near", " "]], "synonyms": [""]}}')
+    assert rows["concepts"] == {("NAME:a", "a")}
+    assert not rows["definitions"] | rows["synonyms"] | rows["relations"]
 
 
 def test_the_published_sample_is_read_whole(bench, shared_data):
@@ -60,7 +76,9 @@ def test_the_published_sample_is_read_whole(bench, shared_data):
     names = dict(rows["concepts"])
     assert {name for name in entries if names[name_id(name)] == name} == set(entries)
     assert {(row[0], row[1]) for row in rows["definitions"]} == {
-        (name_id(name), entry["cleaned_definition"].strip()) for name, entry in entries.items() if "cleaned_definition" in entry
+        (name_id(name), entry["cleaned_definition"].strip())
+        for name, entry in entries.items()
+        if "cleaned_definition" in entry
     }
     assert {(row[0], row[1]) for row in rows["synonyms"]} == {
         (name_id(name), text) for name, entry in entries.items() for text in entry.get("synonyms", [])
@@ -71,7 +89,11 @@ def test_the_published_sample_is_read_whole(bench, shared_data):
 
 
 BAD_FILES = {
-    "a missing column": ("sat-definitions", "cui,name\nC1,x\n", r":1: no column 'definition' – the file has: 'cui', 'name'"),
+    "a missing column": (
+        "sat-definitions",
+        "cui,name\nC1,x\n",
+        r":1: no column 'definition' – the file has: 'cui', 'name'",
+    ),
     "a column twice": ("sat-relations", "source,source,target,edge\n", r":1: two columns are called 'source'"),
     "an open quote": ("sat-definitions", 'cui,name,definition\nC1,x,"y\nC2,z,w\n', r":2: a quote that is not closed"),
     "text behind a quote": ("sat-definitions", 'cui,name,definition\nC1,"x"y,z\n', r":2: a quote that is not closed"),
@@ -86,12 +108,24 @@ BAD_FILES = {
     "no JSON": ("sat-json", '{"a": {"relations": []},\n"b": {]', r":2: no JSON"),
     "a list": ("sat-json", "[]", r":1: an object is expected"),
     "an entry that is a text": ("sat-json", '{\n"a": "text"}', r":2: 'a' is str, not an object"),
-    "an entry of another format": ("sat-json", '{"graphs": {"nodes": []}}', r":1: 'graphs' has none of cleaned_definition"),
-    "a relation of three": ("sat-json", '{"a": {"relations": [["x", "y", "z"]]}}', r":1: 'a': the relation .* is not \[edge, target\]"),
-    "a definition of numbers": ("sat-json", '{"a": {"cleaned_definition": [1]}}', r":1: 'a': 'cleaned_definition' is neither"),
+    "an entry of another format": (
+        "sat-json",
+        '{"graphs": {"nodes": []}}',
+        r":1: 'graphs' has none of cleaned_definition",
+    ),
+    "a relation of three": (
+        "sat-json",
+        '{"a": {"relations": [["x", "y", "z"]]}}',
+        r":1: 'a': the relation .* is not \[edge, target\]",
+    ),
+    "a definition of numbers": (
+        "sat-json",
+        '{"a": {"cleaned_definition": [1]}}',
+        r":1: 'a': 'cleaned_definition' is neither",
+    ),
     "an entry twice": ("sat-json", '{"a": {"relations": []},\n"a": {"relations": []}}', r":2: 'a' stands twice"),
     "an entry without name": ("sat-json", '{" ": {"relations": []}}', r":1: an entry without a name"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

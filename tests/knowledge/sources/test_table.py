@@ -29,7 +29,10 @@ def test_labels_of_a_dataset_become_further_names_told_by_name_or_by_id(read):
     spec = "licence: CC0-1.0\nconcept: {id: cid, prefix: UBERON}\nsynonyms: [{text: label}]\n"
     rows, _ = read("cid,label\nUBERON:0004538,kidney_left\n0004539,kidney_right\n", spec)
     assert not rows["concepts"]
-    assert rows["synonyms"] == {("UBERON:0004538", "kidney_left", "related"), ("UBERON:0004539", "kidney_right", "related")}
+    assert rows["synonyms"] == {
+        ("UBERON:0004538", "kidney_left", "related"),
+        ("UBERON:0004539", "kidney_right", "related"),
+    }
 
 
 def test_constants_prefixes_and_several_values_in_a_cell(read):
@@ -44,12 +47,20 @@ relations:
 """
     rows, _ = read("id,name,fma,wholes,borders\nX:1,one,7;FMA:8; ,X:2;X:3,some gland;\n", spec)
     assert rows["xrefs"] == {("X:1", "FMA:7"), ("X:1", "FMA:8")}
-    assert rows["relations"] == {("X:1", "part_of", "X:2"), ("X:1", "part_of", "X:3"), ("NAME:some-gland", "borders", "X:1")}
+    assert rows["relations"] == {
+        ("X:1", "part_of", "X:2"),
+        ("X:1", "part_of", "X:3"),
+        ("NAME:some-gland", "borders", "X:1"),
+    }
     assert rows["concepts"] == {("X:1", "one"), ("NAME:some-gland", "some gland")}
 
 
 def test_json_lines_may_hold_lists_numbers_and_lack_keys(read):
-    lines = [{"id": "X:1", "name": "one", "also": ["uno", 1]}, {"id": "X:2", "name": "two"}, {"id": "X:3", "name": "three", "also": None}]
+    lines = [
+        {"id": "X:1", "name": "one", "also": ["uno", 1]},
+        {"id": "X:2", "name": "two"},
+        {"id": "X:3", "name": "three", "also": None},
+    ]
     spec = "licence: CC0-1.0\nconcept: {id: id, name: name}\nsynonyms: [{text: also, scope: exact}]\n"
     text = "\n".join(map(json.dumps, lines)) + "\n\n"
     rows, _ = read(gzip.compress(text.encode()), spec, name="test.jsonl.gz")
@@ -60,7 +71,9 @@ def test_json_lines_may_hold_lists_numbers_and_lack_keys(read):
 def test_parquet_may_hold_lists(read, bench, tmp_path):
     path = tmp_path / "odd [name]*.parquet"
     with duckdb.connect() as connection:
-        connection.execute(f"COPY (SELECT 'X:1' AS id, 'one' AS name, ['uno', 'ein'] AS also) TO '{path}' (FORMAT parquet)")
+        connection.execute(
+            f"COPY (SELECT 'X:1' AS id, 'one' AS name, ['uno', 'ein'] AS also) TO '{path}' (FORMAT parquet)"
+        )
     spec = "licence: CC0-1.0\nconcept: {id: id, name: name}\nsynonyms: [{text: also}]\n"
     rows, _ = read(path.read_bytes(), spec, name="odd [name]*.parquet")
     assert {text for _, text, _ in rows["synonyms"]} == {"uno", "ein"}
@@ -73,7 +86,10 @@ def test_quotes_can_be_data(read):
 
 
 def test_the_yaml_names_source_and_terms_and_is_among_the_files_read(read):
-    spec = "source: mine\nversion: '2'\nlicence: https://creativecommons.org/publicdomain/zero/1.0/\nattribution: Us\n" + "concept: {name: n}\n"
+    spec = (
+        "source: mine\nversion: '2'\nlicence: https://creativecommons.org/publicdomain/zero/1.0/\nattribution: Us\n"
+        + "concept: {name: n}\n"
+    )
     _, (origin,) = read("n\nx\n", spec)
     assert (origin.name, origin.version, origin.licence, origin.attribution) == ("mine", "2", "CC0-1.0", "Us")
     assert set(origin.sha256) == {"test.csv", "spec.yaml"}
@@ -92,22 +108,34 @@ def test_relations_of_older_uberon_releases_are_read(bench, shared_data, tmp_pat
 SPECS = {
     "an unknown key": ("licens: CC0-1.0\n", r"spec\.yaml: unknown key 'licens' in 'the file' – known are: .*licence"),
     "no licence": ("concept: {name: name}\n", r"spec\.yaml: 'licence' is missing"),
-    "an unknown key within": (LABELS + "xrefs: [{targt: label}]\n", r"unknown key 'targt' in 'xrefs' – known are: target, prefix"),
+    "an unknown key within": (
+        LABELS + "xrefs: [{targt: label}]\n",
+        r"unknown key 'targt' in 'xrefs' – known are: target, prefix",
+    ),
     "a missing key within": (LABELS + "xrefs: [{prefix: X}]\n", r"'target' is missing in 'xrefs'"),
     "no YAML": ("licence: [\n", r"spec\.yaml:2: no YAML"),
     "an empty YAML": ("", r"spec\.yaml: the file is empty"),
     "a list": ("- a\n", r"'the file' is no mapping"),
     "no concept": ("licence: x\nsynonyms: [{text: label}]\n", r"'concept' is missing"),
     "a concept without column": ("licence: x\nconcept: {prefix: X}\n", r"'concept' names no column"),
-    "an unknown scope": ("licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: exakt}]\n", r"unknown scope 'exakt' – known are: exact"),
+    "an unknown scope": (
+        "licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: exakt}]\n",
+        r"unknown scope 'exakt' – known are: exact",
+    ),
     "no column": ("licence: x\n", r"no column is named"),
     "an unknown format": (LABELS + "format: xlsx\n", r"unknown format 'xlsx' – known are: csv, tsv, jsonl, parquet"),
     "a number": (LABELS + "version: 2\n", r"'version' is 2, no text – put it in quotes"),
     "a mapping for a list": ("licence: x\nconcept: {name: name}\nsynonyms: {text: label}\n", r"'synonyms' is no list"),
-    "a relation of nothing": ("licence: x\nconcept: {name: name}\nrelations: [{predicate: label}]\n", r"neither subject nor object"),
+    "a relation of nothing": (
+        "licence: x\nconcept: {name: name}\nrelations: [{predicate: label}]\n",
+        r"neither subject nor object",
+    ),
     "a long quote": (LABELS + "quote: xx\n", r"quote 'xx' is not one character"),
-    "a cell of two kinds": ("licence: x\nconcept: {name: {column: a, constant: b}}\n", r"'name' is neither a column nor a constant"),
-}  # fmt: skip
+    "a cell of two kinds": (
+        "licence: x\nconcept: {name: {column: a, constant: b}}\n",
+        r"'name' is neither a column nor a constant",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -118,28 +146,53 @@ def test_a_bad_yaml_is_refused_with_what_is_known(read, name):
 
 
 BAD_FILES = {
-    "a missing column": ("test.csv", "name,lable\na,b\n", LABELS, r"test\.csv:1: no column 'label' – the file has: 'name', 'lable'"),
+    "a missing column": (
+        "test.csv",
+        "name,lable\na,b\n",
+        LABELS,
+        r"test\.csv:1: no column 'label' – the file has: 'name', 'lable'",
+    ),
     "a missing key": ("test.jsonl", '{"name": "a"}\n', LABELS, r"test\.jsonl: no row has the key 'label'"),
     "no JSON": ("test.jsonl", '{"name": "a", "label": "b"}\n{', LABELS, r"test\.jsonl:2: no JSON"),
     "a list": ("test.jsonl", '["a"]\n', LABELS, r"test\.jsonl:1: list, not an object"),
-    "a truth value": ("test.jsonl", '{"name": "a", "label": true}\n', LABELS, r"test\.jsonl:1: column 'label' holds bool, no text"),
+    "a truth value": (
+        "test.jsonl",
+        '{"name": "a", "label": true}\n',
+        LABELS,
+        r"test\.jsonl:1: column 'label' holds bool, no text",
+    ),
     "no Parquet": ("test.parquet", "name,label\n", LABELS, r"test\.parquet: no Parquet file"),
     "a Parquet cut off": ("test.parquet", b"PAR1\0\0", LABELS, r"test\.parquet: no Parquet file"),
     "an ending of no format": ("test.xlsx", "name,label\n", LABELS, r"test\.xlsx: its ending names no format"),
     "no name": ("test.csv", "name,label\n ,b\n", LABELS, r"test\.csv:2: no name in column 'name'"),
     "two names of one id": (
-        "test.csv", "id,name\nX:1,a\nX:1,b\n", "licence: x\nconcept: {id: id, name: name}\n", r"test\.csv:3: X:1 is called 'b' here, and 'a'",
+        "test.csv",
+        "id,name\nX:1,a\nX:1,b\n",
+        "licence: x\nconcept: {id: id, name: name}\n",
+        r"test\.csv:3: X:1 is called 'b' here, and 'a'",
     ),
-    "an id that is none": ("test.csv", "id,name\none,a\n", "licence: x\nconcept: {id: id, name: name}\n", r"test\.csv:2: 'one' is not a concept id"),
+    "an id that is none": (
+        "test.csv",
+        "id,name\none,a\n",
+        "licence: x\nconcept: {id: id, name: name}\n",
+        r"test\.csv:2: 'one' is not a concept id",
+    ),
     "an unknown scope": (
-        "test.csv", "name,label,scope\na,b,EXAKT\n",
-        "licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: {column: scope}}]\n", r"test\.csv:2: unknown scope 'EXAKT'",
+        "test.csv",
+        "name,label,scope\na,b,EXAKT\n",
+        "licence: x\nconcept: {name: name}\nsynonyms: [{text: label, scope: {column: scope}}]\n",
+        r"test\.csv:2: unknown scope 'EXAKT'",
     ),
     "an open quote": ("test.csv", 'name,label\na,"b\n', LABELS, r"test\.csv:2: a quote that is not closed"),
     "Latin-1": ("test.csv", b"name,label\na,\xe9\n", LABELS, r"test\.csv:2: not UTF-8"),
-    "a gzip cut off": ("test.csv.gz", gzip.compress(b"name,label\n" + b"a,b\n" * 50)[:-9], LABELS, r"test\.csv\.gz:\d+: the gzip is cut off"),
+    "a gzip cut off": (
+        "test.csv.gz",
+        gzip.compress(b"name,label\n" + b"a,b\n" * 50)[:-9],
+        LABELS,
+        r"test\.csv\.gz:\d+: the gzip is cut off",
+    ),
     "nothing": ("test.csv", "", LABELS, r"test\.csv: the file is empty"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

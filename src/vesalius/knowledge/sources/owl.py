@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from vesalius.errors import InputError
 from vesalius.folder import Origin
@@ -28,6 +29,7 @@ from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.owl_file import OwlFile, safe_owl
 from vesalius.knowledge.sources.predicate_names import predicate_name
 from vesalius.knowledge.sources.provenance import origin_of, refuse_spec
+from vesalius.knowledge.sources.text_file import read_lines
 from vesalius.knowledge.staging import Staging
 
 _NO_CONCEPTS = {"http://www.w3.org/2002/07/owl#Thing", "http://www.w3.org/2002/07/owl#Nothing"}
@@ -36,6 +38,9 @@ _IS_A = ""
 
 _AT_LEAST = {"ObjectMinCardinality", "ObjectExactCardinality"}
 _POSITION = re.compile(r"line_col: Pos\(\((\d+), \d+\)\)")
+_INVALID = re.compile(r'(Invalid\w+) \{ \w+: "((?:[^"\\]|\\.)*)"')
+_MESSAGE = re.compile(r'Msg\("((?:[^"\\]|\\.)*)"\)')
+_CULPRIT = re.compile(r"Unexpected text event: '(?:\\n|\s)*(.+?)(?:\\n|\s)*'|(\S+) is not")
 
 
 def stage_owl(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
@@ -70,16 +75,26 @@ def _components(path: Path, file: OwlFile) -> Iterable[Any]:
     try:
         return pyhornedowl.open_ontology_from_file(str(file.path), file.serialization).get_components()
     except ValueError as error:
-        position = _POSITION.search(str(error))
-        where = f"{path}:{position[1]}" if position else path
-        raise InputError(
-            f"cannot be parsed as OWL ({_short(error)})", where=where, remedy="is the file cut off?"
-        ) from error
+        raise _refusal(path, str(error)) from error
 
 
-def _short(error: ValueError) -> str:
-    message = re.search(r'Msg\("(.*?)"\)', str(error))
-    return message[1] if message else str(error).removeprefix("Failed to open ontology: ").split("(")[0]
+def _refusal(path: Path, error: str) -> InputError:
+    """Returns what to raise where the parser fails. It names a line of functional syntax only; in XML its culprit is looked for."""
+    position, invalid, message = _POSITION.search(error), _INVALID.search(error), _MESSAGE.search(error)
+    said, culprit = "no axiom can be read here", None
+    if invalid is not None:
+        said, culprit = f"{invalid[1]} {invalid[2]!r}", invalid[2]
+    elif message is not None:
+        said, found = message[1], _CULPRIT.search(message[1])
+        culprit = found and (found[1] or found[2])
+    line = int(position[1]) if position is not None else None
+    if line is None and culprit:
+        line = next((number for number, text in read_lines(path) if escape(culprit) in text), None)
+    return InputError(
+        f"cannot be parsed as OWL ({said})",
+        where=path if line is None else f"{path}:{line}",
+        remedy="is the file cut off, or edited by hand?",
+    )
 
 
 @dataclass(kw_only=True)

@@ -30,6 +30,7 @@ Serialization = Literal["rdf", "owx", "ofn"]
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s&<>%]{0,250}")
 _REFERENCE = re.compile(r"&([^\s#;&][^\s;&]{0,200});")
+_TURTLE_SUBJECT = re.compile(r"<[^\s<>]*:/[^\s<>]*>")
 _CHUNK_BYTES = 2**16
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _OWL = "http://www.w3.org/2002/07/owl#"
@@ -75,7 +76,7 @@ def _is_xml(path: Path, plain: Path) -> bool:
         text = line.lstrip()
         if not text or text.startswith("#"):
             continue
-        if text.startswith("<") and not _TOKEN.match(text):
+        if text.startswith("<") and not _TURTLE_SUBJECT.match(text):
             return True
         if re.match(r"(?:Prefix|Ontology)\s*(?:\(|$)", text):
             return False

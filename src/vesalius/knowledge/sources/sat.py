@@ -167,7 +167,9 @@ def _is_texts(value: Any) -> bool:
 
 
 def _listed(value: str | list[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else value
+    """Returns the texts of a value; a blank one says nothing."""
+    texts = [] if value is None else [value] if isinstance(value, str) else value
+    return [text for text in texts if text.strip()]
 
 
 def _origin(path: Path, staging: Staging) -> Origin:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
+import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
@@ -18,7 +19,8 @@ MAX_LINE_BYTES = 2**26
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_COPY_BYTES = 2**20
+_BROKEN = (EOFError, zlib.error, OSError)
+"""What reading a gzip may raise; `gzip.BadGzipFile` is an `OSError`."""
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -28,17 +30,20 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         InputError: the file cannot be read, is empty, is a gzip that is cut off or damaged, is not UTF-8, or holds a line
             beyond `MAX_LINE_BYTES`.
     """
-    with _opened(path) as file:
-        number = 0
-        while line := _guarded(path, number, lambda: file.readline(MAX_LINE_BYTES)):
-            number += 1
-            if len(line) == MAX_LINE_BYTES:
-                raise InputError("a line of more than 64 MiB", where=f"{path}:{number}", remedy="is this a text file?")
-            if number == 1:
-                line = line.removeprefix(_BYTE_ORDER_MARK)
-            yield number, _decoded(path, number, line).rstrip("\r\n")
-        if number == 0:
-            raise _empty(path)
+    number = 0
+    try:
+        with _opened(path) as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                if len(line) == MAX_LINE_BYTES:
+                    raise InputError("a line of 64 MiB", where=f"{path}:{number}", remedy="is this a text file?")
+                if number == 1:
+                    line = line.removeprefix(_BYTE_ORDER_MARK)
+                yield number, _decoded(path, number, line).rstrip("\r\n")
+    except _BROKEN as error:
+        raise _broken(f"{path}:{number + 1}", path, error) from error
+    if number == 0:
+        raise _empty(path)
 
 
 def read_whole(path: Path) -> str:
@@ -47,8 +52,11 @@ def read_whole(path: Path) -> str:
     Raises:
         InputError: as for `read_lines`.
     """
-    with _opened(path) as file:
-        content = _guarded(path, None, file.read)
+    try:
+        with _opened(path) as file:
+            content = file.read()
+    except _BROKEN as error:
+        raise _broken(path, path, error) from error
     if not content.strip():
         raise _empty(path)
     return _decoded(path, 1, content.removeprefix(_BYTE_ORDER_MARK))
@@ -66,14 +74,16 @@ def unpacked(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.stem
-        with _opened(path) as file, copy.open("wb") as target:
-            while piece := _guarded(path, None, lambda: file.read(_COPY_BYTES)):
-                target.write(piece)
+        try:
+            with _opened(path) as file, copy.open("wb") as target:
+                shutil.copyfileobj(file, target)
+        except _BROKEN as error:
+            raise _broken(path, path, error) from error
         yield copy
 
 
-def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
-    return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
+def _opened(path: Path) -> io.BufferedReader:
+    return io.BufferedReader(gzip.GzipFile(path)) if _is_gzip(path) else path.open("rb")
 
 
 def _is_gzip(path: Path) -> bool:
@@ -84,19 +94,13 @@ def _is_gzip(path: Path) -> bool:
         raise unreadable(path, error) from error
 
 
-def _guarded(path: Path, num_lines: int | None, read: Callable[[], bytes]) -> bytes:
-    """Returns what `read` gives; `num_lines` of the file were read before."""
-    where = path if num_lines is None else f"{path}:{num_lines + 1}"
-    try:
-        return read()
-    except EOFError as error:
-        raise InputError("the gzip is cut off", where=where, remedy="download or copy the file again") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(
-            f"the gzip is damaged ({error})", where=where, remedy="download or copy the file again"
-        ) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+def _broken(where: object, path: Path, error: EOFError | zlib.error | OSError) -> InputError:
+    """Returns the error to raise where reading stopped."""
+    if isinstance(error, EOFError):
+        return InputError("the gzip is cut off", where=where, remedy="download or copy the file again")
+    if isinstance(error, zlib.error | gzip.BadGzipFile):
+        return InputError(f"the gzip is damaged ({error})", where=where, remedy="download or copy the file again")
+    return unreadable(path, error)
 
 
 def _decoded(path: Path, first_line: int, content: bytes) -> str:
