@@ -383,3 +383,9 @@ def test_resampled_masks_equal_another_way_to_take_the_nearest_voxel(source, bod
     linear = resample(image, affine, shape, order=1)
     clipped = np.clip(linear.data, -500, 1000)
     np.testing.assert_allclose(case.prepared.image, (clipped - clipped.mean()) / clipped.std(), atol=1e-4)
+
+
+def test_a_store_of_rejects_only_is_still_a_store(source, made):
+    for _ in range(2):
+        outcome, store = made([source("broken", load=failing("cut short"))])
+        assert (store.cases, len(outcome.rejects)) == ([], 1)

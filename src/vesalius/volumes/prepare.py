@@ -19,7 +19,7 @@ from vesalius.volumes.naming import Resolver
 from vesalius.volumes.patients import assign_splits
 from vesalius.volumes.place import Place
 from vesalius.volumes.prepare_case import PrepareSettings, Wholes, prepare_case, prepare_image
-from vesalius.volumes.store_tables import SCHEMA, Reject, case_name, write_tables
+from vesalius.volumes.store_tables import SCHEMA, STORE_NAMES, Reject, case_name, write_tables
 from vesalius.volumes.workers import Here, Workers
 
 __all__ = ["PrepareOutcome", "PrepareSettings", "Shard", "prepare", "prepare_case", "prepare_image"]
@@ -264,7 +264,8 @@ def _check_out(place: Place, case_ids: set[CaseId], shard: Shard | None) -> None
     if not case_ids:
         raise InputError("no case to prepare", remedy="check the folder of the dataset")
     there = place.names("")
-    if (place.path is not None and place.path.is_file()) or (there and "cases" not in there):
+    is_store = "cases" in there or all(name in STORE_NAMES or name.startswith(".") for name in there)
+    if (place.path is not None and place.path.is_file()) or not is_store:
         raise FolderError("this holds something else than cases", where=place, remedy="give a new folder")
     known = {case_name(case_id).rpartition("/")[2] for case_id in case_ids}
     others = []

@@ -22,6 +22,11 @@ from vesalius.volumes.regions import Region
 KIND = "cases"
 SCHEMA = 2
 
+STORE_NAMES = frozenset(
+    {"cases", MANIFEST, "cases.parquet", "regions.parquet", "unresolved.parquet", "rejects.parquet"}
+)
+"""What lies in the folder of a store."""
+
 _CASES = {
     "case_id": "VARCHAR",
     "dataset": "VARCHAR",
