@@ -9,7 +9,7 @@ TORCH_INDEX ?=
 SETUP_PYTHON = $(or $(PYTHON),$(shell $(BIN)/python -c "" 2>/dev/null && echo $(BIN)/python || echo python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-knowledge bench-volumes wheel clean set-up
+.PHONY: help demo test check bench bench-knowledge bench-volumes wheel clean set-up
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -17,8 +17,8 @@ help: ## list these targets
 demo: set-up ## the whole line, from knowledge to report, into runs/demo
 	$(BIN)/vesalius demo $(if $(filter --out --out=%,$(ARGS)),,--out runs/demo) $(ARGS)
 
-test: set-up ## the test suite
-	$(BIN)/pytest $(ARGS)
+test: set-up ## the test suite; ARGS="-m slow" for what takes longer
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: set-up ## style, types and the direction of imports
 	$(BIN)/ruff check
@@ -26,8 +26,10 @@ check: set-up ## style, types and the direction of imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+bench: bench-knowledge bench-volumes ## every benchmark, at full size: an hour and more
+
 bench-knowledge: set-up ## a graph of full UMLS size: time and memory; ARGS="--scale 0.01" takes a minute
-	$(BIN)/python tools/bench_knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)
+	$(BIN)/python benchmarks/knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)
 
 bench-volumes: set-up ## reading crops, against the published way and nnU-Net's, into docs/benchmarks/volumes.md
 	$(BIN)/python benchmarks/volumes.py --out docs/benchmarks/volumes.md $(ARGS)

@@ -16,6 +16,11 @@ def test_the_version_is_printed(capsys):
         ["train", "text", "--graph", "nowhere", "--out", "x", "--recipe", "huge"],
         ["train", "regions", "--graph", "nowhere", "--cases", "x", "--init", "y", "--out", "z"],
         ["volumes", "prepare", "--layout", "nifti-pairs", "--input", "nowhere", "--graph", "nowhere", "--out", "x"],
+        ["train", "regions", "--graph", "g", "--cases", "x", "--init", "y", "--out", "z", "--size", "unet-xxl"],
+        ["convert", "nowhere.pth", "--to", "sat", "--out", "x"],
+        ["convert", "nowhere.pth", "--to", "keras", "--out", "x"],
+        ["embed", "nowhere", "--prompts", "nowhere.txt", "--out", "x.npy"],
+        ["embed", "nowhere", "--prompts", "nowhere.txt", "--out", "x.csv"],
         ["demo", "--config", "nowhere.yaml"],
         ["demo", "--candidates", "none"],
     ],
@@ -30,7 +35,16 @@ def test_what_a_user_can_cause_is_one_line_and_exit_code_2(arguments, capsys, tm
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["knowledge", "build"], ["volumes", "prepare"], ["train", "text"], ["eval", "encoder"]]
+    "command",
+    [
+        [],
+        ["knowledge", "build"],
+        ["volumes", "prepare"],
+        ["train", "text"],
+        ["eval", "encoder"],
+        ["convert"],
+        ["embed"],
+    ],
 )
 def test_every_command_has_help(command, capsys):
     assert main([*command, "--help"]) == 0

@@ -223,7 +223,8 @@ def _hand_out(out: Path, results: Mapping[str, Any]) -> None:
             for task, name in shown.items()
         },
     }
-    write_model_card(out / ENCODER, title="Vesalius demo encoder", origins=_origins(out), results=table)
+    recipe = (out / "config.yaml").read_text(encoding="utf-8")
+    write_model_card(out / ENCODER, title="Vesalius demo encoder", origins=_origins(out), results=table, recipe=recipe)
 
 
 def _origins(out: Path) -> list[Origin]:
@@ -266,7 +267,7 @@ def _content(
         title="Vesalius demo",
         summary=(
             "A small sentence encoder was taught anatomy on the processor it runs on: first from names, synonyms and "
-            "definitions of UBERON, then from labelled regions of a chest CT and a brain template."
+            "definitions of UBERON and of the Vesalius handbook, then from labelled regions of a chest CT and a brain template."
         ),
         facts=facts,
         retrieval=[

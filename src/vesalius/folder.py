@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vesalius.errors import FolderError, InputError
+from vesalius.errors import FolderError, InputError, SettingError
 
 MANIFEST = "manifest.json"
 
@@ -106,6 +106,24 @@ def read_manifest(folder: Path, *, kind: str, schema: int) -> dict[str, Any]:
             remedy="build it again",
         )
     return manifest
+
+
+def refuse_to_replace(folder: Path, *, kind: str) -> None:
+    """Refuses to write where anything but an earlier folder of `kind` (of any schema) or an empty folder lies.
+
+    Raises:
+        SettingError: something else lies there.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        raise SettingError(
+            f"exists and is no earlier {kind}", where=folder, remedy="give a folder that is not there yet"
+        )
 
 
 def origins_of(manifest: Mapping[str, Any]) -> list[Origin]:

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from vesalius.eval.retrieval import retrieval_ranks, retrieval_scores
+from vesalius.eval.retrieval import definition_queries, retrieval_ranks, retrieval_scores, synonym_queries
+from vesalius.ids import ConceptId
+from vesalius.knowledge.concept import Concept, Definition, Scope, Synonym
+from vesalius.knowledge.graph import Graph
 
 
 def test_ties_count_against_us():
@@ -28,3 +31,25 @@ def test_scores_are_those_of_the_ranks():
     assert scores.mrr == pytest.approx((1 + 1 / 2 + 1 / 6 + 1 / 20) / 4)
     assert scores.recall_at_1_interval[0] <= 0.25 <= scores.recall_at_1_interval[1]
     assert scores.chance_at_1 == 0.02
+
+
+def test_only_texts_of_the_asked_sources_are_queries():
+    concept = Concept(
+        concept_id=ConceptId("UBERON:1"),
+        name="liver",
+        source="uberon",
+        synonyms=(
+            Synonym(text="hepar", scope=Scope.EXACT, source="uberon"),
+            Synonym(text="liver organ", scope=Scope.EXACT, source="handbook"),
+        ),
+        definitions=(
+            Definition(text="An exocrine gland.", source="uberon"),
+            Definition(text="The largest gland.", source="handbook"),
+        ),
+    )
+    graph = Graph([concept], [])
+    assert definition_queries(graph, {concept.concept_id}).texts == ["An exocrine gland."]
+    assert synonym_queries(graph, {concept.concept_id}).texts == ["hepar"]
+    both = ("uberon", "handbook")
+    assert len(definition_queries(graph, {concept.concept_id}, sources=both).texts) == 2
+    assert len(synonym_queries(graph, {concept.concept_id}, sources=both).texts) == 2

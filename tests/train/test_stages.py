@@ -9,6 +9,8 @@ import torch
 
 from vesalius.corpus.crops import CropSettings
 from vesalius.errors import FolderError, SettingError
+from vesalius.model.region_encoder import UNET_SIZES
+from vesalius.model.region_model import RegionModelSize
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.train import run as runs
 from vesalius.train.log import read_metrics
@@ -37,8 +39,7 @@ def text_settings(tiny_encoder):
 @pytest.fixture
 def region_settings():
     return RegionSettings(
-        size="unet-tiny",
-        width=16,
+        network=RegionModelSize(unet=UNET_SIZES["unet-tiny"], width=16),
         crops=CropSettings(size=(24, 24, 16), max_regions=4),
         crops_per_step=2,
         text=TextData(batch_size=8, neighbourhood_size=1),
@@ -142,7 +143,6 @@ def test_the_handed_out_encoder_is_the_trained_one(text_run, tiny_encoder):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"size": "unet-giant"}, "known are: unet-tiny"),
         ({"crops_per_step": 0}, "give 1 or more"),
         ({"crops": CropSettings(size=(16, 16, 16))}, "more than 16 voxels"),
     ],

@@ -110,7 +110,7 @@ def test_broken_and_foreign_files_are_refused_with_their_name(tmp_path, write_ni
     folder = tmp_path / "folder.nii.gz"
     folder.mkdir()
     refused(folder, "")
-    refused(tmp_path / "a.mha", "give one of")
+    refused(tmp_path / "a.mhd", "give one of")
 
 
 def test_nrrd_cut_short_or_pointing_elsewhere_is_refused(tmp_path):

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass
+from inspect import signature
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -18,11 +19,19 @@ import tyro
 
 from vesalius.cli import eval as evaluation
 from vesalius.cli import knowledge, train, volumes
+from vesalius.cli.convert import convert
 from vesalius.cli.demo import demo
+from vesalius.cli.embed import embed
 from vesalius.errors import VesaliusError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+_EXTRAS = {
+    "pyhornedowl": "knowledge", "blosc2": "formats", "pydicom": "formats", "onnx": "export", "onnxruntime": "export",
+    "onnxscript": "export", "dask": "cluster", "distributed": "cluster", "s3fs": "cloud", "gcsfs": "cloud",
+}  # fmt: skip
+"""Module → the extra that brings it, where it is not the demo's."""
 
 _METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
 
@@ -48,14 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vesalius: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        print("\ninterrupted; give the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("vesalius"):
             raise
-        print(f"vesalius: {error.name} is not installed – pip install 'vesalius[demo]'", file=sys.stderr)
+        extra = _EXTRAS.get((error.name or "").partition(".")[0], "demo")
+        print(f"vesalius: {error.name} is not installed – pip install 'vesalius[{extra}]'", file=sys.stderr)
         return EXIT_USAGE
     return 0
 
@@ -72,12 +82,14 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
     """Lets help say ``--config PATH`` and no default where a parameter may be left out, for ``{None}|PATH (default: None)``."""
     hints = get_type_hints(command, include_extras=True)
     for name, hint in hints.items():
+        if name == "return":
+            continue
         members = get_args(hint)
         if get_origin(hint) in {Union, UnionType} and type(None) in members:
             (kind,) = (member for member in members if member is not type(None))
             metavar = "{" + ",".join(get_args(kind)) + "}" if get_origin(kind) is Literal else _METAVARS.get(kind)
             hints[name] = Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
-        elif hint is bool:
+        elif hint is bool or signature(command).parameters[name].default == ():
             hints[name] = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
     command.__annotations__ = hints
     return command
@@ -101,4 +113,6 @@ _COMMANDS: Any = Union[  # noqa: UP007  some members are built at run time
     _group("volumes", "Anatomy in voxels: prepare cases.", volumes.COMMANDS),
     _group("train", "Teach an encoder.", train.COMMANDS),
     _group("eval", "Measure an encoder.", evaluation.COMMANDS),
+    Annotated[Any, tyro.conf.subcommand(name="convert", constructor=convert)],
+    Annotated[Any, tyro.conf.subcommand(name="embed", constructor=embed)],
 ]

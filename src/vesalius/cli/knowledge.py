@@ -8,10 +8,13 @@ import tyro
 from rich.console import Console
 
 from vesalius.cli import handbook
+from vesalius.cli.knowledge_export import export
+
+DEFAULT_SOURCES = ("uberon", "mondo", "handbook")
 
 
 def build(
-    sources: tyro.conf.Positional[tuple[str, ...]],
+    sources: tyro.conf.Positional[tuple[str, ...]] = DEFAULT_SOURCES,
     /,
     *,
     out: Path,
@@ -27,7 +30,7 @@ def build(
     """Build a knowledge graph from sources.
 
     Args:
-        sources: built-in sources (handbook, uberon, mondo) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
+        sources: built-in sources (uberon, mondo, handbook) and files as kind=path, such as obo=uberon.obo.gz, umls=META or
             table=FILE,SPEC.yaml. Concepts of several sources become one by xref, then by name; the earlier source names them.
         out: graph folder to write; an older graph there is replaced.
         exclude_licence: leave out sources whose licence matches a pattern, such as 'UMLS-SRL-[349]*'.
@@ -40,6 +43,7 @@ def build(
         threads: threads for merging.
     """
     from vesalius.cli.graphs import print_built
+    from vesalius.corpus.pair_index import write_pair_index
     from vesalius.knowledge.build import NUM_STEPS_OF_MERGE, BuildSettings
     from vesalius.knowledge.build import build as build_folder
     from vesalius.knowledge.sources.options import UmlsOptions
@@ -52,11 +56,13 @@ def build(
             suppressed=umls_suppressed,
         ),
     )  # fmt: skip
-    with progress_bar("Knowledge graph", total=len(sources) + NUM_STEPS_OF_MERGE) as advance:
+    with progress_bar("Knowledge graph", total=len(sources) + NUM_STEPS_OF_MERGE + 1) as advance:
         details = build_folder(
             sources, out, settings=settings,
             advance=lambda done: advance(1, note=done), note=lambda doing: advance(0, note=doing),
+            finish=lambda folder: write_pair_index(folder, memory_limit=memory),
         )  # fmt: skip
+        advance(1, note="pairs to draw")
     print_built(Console(), details)
     print(f"graph: {out}")
 
@@ -120,4 +126,11 @@ def diff(before: tyro.conf.Positional[Path], after: tyro.conf.Positional[Path], 
         print_details(Console(), compared.details())
 
 
-COMMANDS = {"build": build, "show": show, "stats": stats, "diff": diff, "check": handbook.check}
+COMMANDS = {
+    "build": build,
+    "show": show,
+    "stats": stats,
+    "diff": diff,
+    "check": handbook.check,
+    "export": export,
+}

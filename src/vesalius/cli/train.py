@@ -22,7 +22,7 @@ def text(
     Args:
         graph: graph folder.
         out: run folder to write; its encoder/ is a sentence-transformers folder.
-        recipe: name of a complete configuration: text.
+        recipe: name of a complete configuration: text, or sat-text (the published mixture and schedule).
         config: config.yaml of an earlier run, instead of a recipe.
         init: encoder to start from: minilm, a sentence-transformers folder, or hub:OWNER/NAME.
         num_steps: optimiser updates.
@@ -32,9 +32,7 @@ def text(
     """
     from vesalius import recipes
     from vesalius.folder import sha256_of_folder
-    from vesalius.knowledge.split import split_concepts
-    from vesalius.knowledge.store import read_graph
-    from vesalius.train.run import train_text
+    from vesalius.train.run import train_text_on
     from vesalius.train.text import TextSettings
 
     settings = recipes.resolved(
@@ -44,8 +42,7 @@ def text(
             "loop.optim.learning_rate": learning_rate, "loop.seed": seed,
         },
     )  # fmt: skip
-    read = read_graph(graph)
-    train_text(read, split_concepts(read), settings, out=out, graph_hash=sha256_of_folder(graph))
+    train_text_on(graph, settings, out=out, graph_hash=sha256_of_folder(graph))
     print(f"encoder: {out / 'encoder'}")
 
 
@@ -67,11 +64,11 @@ def regions(
     Args:
         graph: graph folder.
         cases: case store.
-        init: run folder of stage 1.
+        init: run folder to start from. Of stage 1: its encoder. Of stage 2, or made by `vesalius convert --to run`: everything.
         out: run folder to write; its encoder/ is a sentence-transformers folder.
         recipe: name of a complete configuration: regions.
         config: config.yaml of an earlier run, instead of a recipe.
-        size: U-Net: unet-tiny, or the published unet, unet-l, unet-h.
+        size: U-Net: unet-tiny, or the published unet, unet-l, unet-h. A run that holds a U-Net brings its own.
         num_steps: optimiser updates.
         learning_rate: peak of the schedule.
         seed: of every draw.
@@ -80,16 +77,19 @@ def regions(
     from vesalius.folder import sha256_of_folder
     from vesalius.knowledge.split import split_concepts
     from vesalius.knowledge.store import read_graph
+    from vesalius.model.region_encoder import unet_size
     from vesalius.train.regions import RegionSettings
-    from vesalius.train.run import train_regions
+    from vesalius.train.run import train_regions, with_network_of
     from vesalius.volumes.store import CaseStore
 
     settings = recipes.resolved(
         RegionSettings, recipes.REGION_RECIPES, recipe=recipe, config=config,
         overrides={
-            "size": size, "loop.num_steps": num_steps, "loop.optim.learning_rate": learning_rate, "loop.seed": seed,
+            "network.unet": None if size is None else unet_size(size), "loop.num_steps": num_steps,
+            "loop.optim.learning_rate": learning_rate, "loop.seed": seed,
         },
     )  # fmt: skip
+    settings = with_network_of(init, settings, asked=size is not None or config is not None)
     read = read_graph(graph)
     store = CaseStore.open(cases)
     hashes = {"graph": sha256_of_folder(graph), "cases": store.sha256}

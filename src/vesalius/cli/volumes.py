@@ -13,7 +13,7 @@ from vesalius.ids import Modality
 
 def prepare(
     *,
-    layout: Literal["atlas", "nifti-pairs"],
+    layout: Literal["atlas", "nifti-pairs", "nnunet", "totalsegmentator", "sat-ds", "cvpr25", "bids", "dicom"],
     graph: Path,
     out: str,
     input: Path | None = None,
@@ -27,6 +27,9 @@ def prepare(
     shard: str | None = None,
     dask: str | None = None,
     salt: str | None = None,
+    dataset: str | None = None,
+    labels: Path | None = None,
+    stored_orientation: str | None = None,
     noncommercial_atlases: bool = False,
 ) -> None:
     """Prepare cases: one orientation and spacing, intensities by modality, labels tied to concepts. Call it again to go on.
@@ -35,7 +38,7 @@ def prepare(
         layout: how the dataset is laid out; atlas is the data in installed packages.
         graph: graph folder that labels are tied to.
         out: case store to write: a folder, s3://bucket/prefix or gs://bucket/prefix.
-        input: the dataset's folder.
+        input: the dataset's folder; for sat-ds and cvpr25 also the file that lists its cases.
         label_dataset: whose labels these are, as the handbook names datasets (SAT-DS/HAN_Seg), where one text means several things.
         modality: of every image, where the dataset does not say it.
         spacing_mm: voxel size to resample to.
@@ -45,7 +48,10 @@ def prepare(
         workers: processes of this machine.
         shard: i/n prepares every n-th case from the i-th on, without tables; when all n are done, call without it.
         dask: address of a Dask scheduler whose workers do the work.
-        salt: secret that patient ids are hashed with.
+        salt: secret that patient ids are hashed with; without it your own is made once, in ~/.config/vesalius/salt.
+        dataset: name of the dataset, where the folder's is not to be used.
+        labels: file that says what the labels stand for (or the challenge's prompts), where the dataset does not hold it.
+        stored_orientation: where i, j and k of arrays run to that do not say it themselves (cvpr25, sat-ds, nnunet).
         noncommercial_atlases: add atlases under non-commercial or unclear terms.
     """
     from vesalius.errors import InputError
@@ -62,7 +68,15 @@ def prepare(
     settings = PrepareSettings(spacing_mm=None if own_spacing else spacing_mm, orientation=orientation)
     chosen, share = workers_of(num=workers, dask=dask), Shard.parse(shard) if shard is not None else None
     read = read_graph(graph)
-    options = LayoutOptions(folder=input, modality=modality, salt=salt, noncommercial=noncommercial_atlases)
+    options = LayoutOptions(
+        folder=input,
+        modality=modality,
+        salt=salt,
+        noncommercial=noncommercial_atlases,
+        dataset=dataset,
+        labels=labels,
+        stored_orientation=stored_orientation,
+    )
     sources = list(layout_of(layout)(options))
     with progress_bar("Cases", total=len(sources) if share is None else share.count(len(sources))) as advance:
         outcome = prepare_cases(

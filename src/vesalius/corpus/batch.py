@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from vesalius.corpus.pairs import TextPair
+from vesalius.corpus.pairs import Fillers, TextPair
 from vesalius.ids import ConceptId, Modality
 
 Ancestors = Callable[[ConceptId], Collection[ConceptId]]
@@ -22,10 +22,11 @@ class TextBatch:
     """Pairs of texts, and which of them belong together.
 
     Attributes:
-        left: `n` texts (definitions, synonyms).
+        left: `n` texts (definitions, synonyms, open relations).
         right: `n` texts (names).
-        positives: `n n`, true where left and right are of one concept.
-        ignored: `n n`, true where the two concepts are ancestor and descendant: neither positive nor negative.
+        positives: `n n`, true where the right concept is the one that the left text was drawn for.
+        ignored: `n n`, neither positive nor negative: the two concepts are ancestor and descendant, or the left text is an open
+            relation that the right concept answers too, or that names it or a relative of it.
         concept_ids: `n` concepts, for messages.
     """
 
@@ -59,18 +60,47 @@ class RegionCrop:
     name: str
 
 
-def text_batch(pairs: Sequence[TextPair], *, ancestors: Ancestors) -> TextBatch:
-    """Returns the batch of `pairs`; pairs of one concept, or with an equal text on the same side, are positives."""
+def text_batch(pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: Fillers | None = None) -> TextBatch:
+    """Returns the batch of `pairs`; pairs of one concept, or with an equal text on the same side, are positives.
+
+    Args:
+        pairs: what was drawn.
+        ancestors: gives everything above a concept.
+        fillers: gives what answers an open relation; without it, `pairs` may hold no relations.
+    """
     concepts = [pair.concept_id for pair in pairs]
     left, right = [pair.text for pair in pairs], [pair.name for pair in pairs]
     positives = same(concepts) | same(left) | same(right)
+    ignored = relatives(concepts, ancestors=ancestors)
+    if any(pair.relation is not None for pair in pairs):
+        assert fillers is not None, "relations are among the pairs, but nothing that says what else answers them"
+        ignored |= also_answering(pairs, ancestors=ancestors, fillers=fillers)
     return TextBatch(
         left=left,
         right=right,
         positives=positives,
-        ignored=relatives(concepts, ancestors=ancestors) & ~positives,
+        ignored=ignored & ~positives,
         concept_ids=[str(concept) for concept in concepts],
     )
+
+
+def also_answering(pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: Fillers) -> Bool[Tensor, "n n"]:
+    """Returns which of `n` names must not be pushed away from an open relation they were not drawn for.
+
+    Those are the names of other fillers of the same relation, of the concept the text names, and of that one's ancestors and
+    descendants: "part of kidney" is true of what is part of a part of the kidney.
+    """
+    concepts = [pair.concept_id for pair in pairs]
+    above = {concept: ancestors(concept) for concept in set(concepts)}
+    found = torch.zeros(len(pairs), len(pairs), dtype=torch.bool)
+    for row, pair in enumerate(pairs):
+        if pair.relation is None:
+            continue
+        named = pair.relation.named
+        over = ancestors(named)
+        filling = frozenset(fillers(pair.relation, among=concepts))
+        found[row] = torch.tensor([c in filling or c == named or c in over or named in above[c] for c in concepts])
+    return found
 
 
 def same(items: Sequence[str]) -> Bool[Tensor, "n n"]:
@@ -82,11 +112,19 @@ def same(items: Sequence[str]) -> Bool[Tensor, "n n"]:
 
 def relatives(concepts: Sequence[ConceptId], *, ancestors: Ancestors) -> Bool[Tensor, "n n"]:
     """Returns which two of `n` concepts are ancestor and descendant, either way round."""
-    places: dict[ConceptId, list[int]] = {}
-    for place, concept in enumerate(concepts):
-        places.setdefault(concept, []).append(place)
     related = torch.zeros(len(concepts), len(concepts), dtype=torch.bool)
     for place, concept in enumerate(concepts):
-        for ancestor in ancestors(concept):
-            related[place, places.get(ancestor, [])] = True
+        above = ancestors(concept)
+        related[place] = torch.tensor([other in above for other in concepts], dtype=torch.bool)
     return related | related.T
+
+
+def wholes(concepts: Sequence[ConceptId], keys: Sequence[str]) -> Bool[Tensor, "n n"]:
+    """Returns which two of `n` regions are a structure without a side and one side of it, either way round.
+
+    Args:
+        concepts: `n` concept of each region.
+        keys: `n` what makes two regions the same structure: the concept, and the side where there is one.
+    """
+    sided = torch.tensor([key != concept for concept, key in zip(concepts, keys, strict=True)], dtype=torch.bool)
+    return same(concepts) & (sided[:, None] ^ sided[None, :])

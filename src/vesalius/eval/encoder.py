@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from vesalius.errors import InputError
 from vesalius.eval.retrieval import (
+    ANATOMY_SOURCE,
     Candidates,
     Queries,
     RetrievalScores,
@@ -88,16 +89,29 @@ def num_texts(graph: Graph, concepts: Collection[ConceptId], candidates: Candida
 
 
 def validation_scores(
-    encoder: TextEncoder, graph: Graph, *, sides: Mapping[ConceptId, Split], max_length: int
+    encoder: TextEncoder,
+    graph: Graph,
+    *,
+    sides: Mapping[ConceptId, Split],
+    max_length: int,
+    sources: Collection[str] = (ANATOMY_SOURCE,),
 ) -> tuple[float, dict[str, float]]:
-    """Returns the mean MRR over the tasks, and each one's, on validation concepts among validation names: quick, to choose by."""
+    """Returns the mean MRR over the tasks, and each one's, on validation concepts among validation names: quick, to choose by.
+
+    Args:
+        encoder: what is measured.
+        graph: where queries and candidates come from.
+        sides: concept → side of the split.
+        max_length: longer texts are cut to this many tokens.
+        sources: the sources whose concepts ask and are chosen among.
+    """
     concepts = {concept for concept, side in sides.items() if side == "validation"}
-    names, owners = candidate_names(graph, "anatomy")
+    names, owners = candidate_names(graph, "anatomy", sources=sources)
     kept = [place for place, owner in enumerate(owners) if owner in concepts]
     names, owners = [names[place] for place in kept], [owners[place] for place in kept]
     embedded = embed_texts(encoder, names, max_length=max_length)
     numbers = {}
-    for task, queries in _tasks(graph, concepts).items():
+    for task, queries in _tasks(graph, concepts, sources=sources).items():
         some = _every_nth(queries, num=NUM_VALIDATION_QUERIES)
         asked = embed_texts(encoder, some.texts, max_length=max_length)
         ranks = retrieval_ranks(asked, embedded, answers=some.answers, owners=owners)
@@ -105,20 +119,23 @@ def validation_scores(
     return float(np.mean(list(numbers.values()))), numbers
 
 
-def _tasks(graph: Graph, concepts: Collection[ConceptId]) -> dict[str, Queries]:
+def _tasks(
+    graph: Graph, concepts: Collection[ConceptId], *, sources: Collection[str] = (ANATOMY_SOURCE,)
+) -> dict[str, Queries]:
     """Returns the tasks that have queries.
 
     Raises:
         InputError: there is none.
     """
     tasks = {
-        "definition_to_name": definition_queries(graph, concepts),
-        "synonym_to_name": synonym_queries(graph, concepts),
+        "definition_to_name": definition_queries(graph, concepts, sources=sources),
+        "synonym_to_name": synonym_queries(graph, concepts, sources=sources),
     }
     asked = {task: queries for task, queries in tasks.items() if queries.texts}
     if not asked:
         raise InputError(
-            "no definitions or synonyms of held-out anatomy concepts", remedy="build the graph with uberon"
+            f"no definitions or synonyms of held-out concepts of {', '.join(sources)}",
+            remedy=f"build the graph with {', '.join(sources)}",
         )
     return asked
 

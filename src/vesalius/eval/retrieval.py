@@ -63,33 +63,42 @@ class RetrievalScores:
         return asdict(self)
 
 
-def definition_queries(graph: Graph, concepts: Collection[ConceptId]) -> Queries:
-    """Returns the definitions of the anatomy concepts among `concepts`."""
+def definition_queries(
+    graph: Graph, concepts: Collection[ConceptId], *, sources: Collection[str] = (ANATOMY_SOURCE,)
+) -> Queries:
+    """Returns the definitions that `sources`, by default anatomy, give those of `concepts` that are theirs."""
     found = [
         (definition.text, concept.concept_id)
         for concept in graph
-        if concept.concept_id in concepts and concept.source == ANATOMY_SOURCE
+        if concept.concept_id in concepts and concept.source in sources
         for definition in concept.definitions
+        if definition.source in sources
     ]
     return Queries(texts=[text for text, _ in found], answers=[answer for _, answer in found])
 
 
-def synonym_queries(graph: Graph, concepts: Collection[ConceptId]) -> Queries:
-    """Returns the exact synonyms, lower-cased, of the anatomy concepts among `concepts`; those equal to the name are left out."""
+def synonym_queries(
+    graph: Graph, concepts: Collection[ConceptId], *, sources: Collection[str] = (ANATOMY_SOURCE,)
+) -> Queries:
+    """Returns the exact synonyms, lower-cased, that `sources` give those of `concepts` that are theirs, but for the name itself."""
     found = [
         (synonym.text.lower(), concept.concept_id)
         for concept in graph
-        if concept.concept_id in concepts and concept.source == ANATOMY_SOURCE
+        if concept.concept_id in concepts and concept.source in sources
         for synonym in concept.synonyms
-        if synonym.scope is Scope.EXACT and normalise(synonym.text) != normalise(concept.name)
+        if synonym.scope is Scope.EXACT
+        and synonym.source in sources
+        and normalise(synonym.text) != normalise(concept.name)
     ]
     return Queries(texts=[text for text, _ in found], answers=[answer for _, answer in found])
 
 
-def candidate_names(graph: Graph, candidates: Candidates) -> tuple[list[str], list[ConceptId]]:
-    """Returns the texts to choose among, lower-cased, and the concept of each."""
+def candidate_names(
+    graph: Graph, candidates: Candidates, *, sources: Collection[str] = (ANATOMY_SOURCE,)
+) -> tuple[list[str], list[ConceptId]]:
+    """Returns the texts to choose among, lower-cased, and the concept of each; anatomy is what is of `sources`."""
     if candidates == "anatomy":
-        found = [(concept.name.lower(), concept.concept_id) for concept in graph if concept.source == ANATOMY_SOURCE]
+        found = [(concept.name.lower(), concept.concept_id) for concept in graph if concept.source in sources]
     else:
         found = [(text.lower(), concept.concept_id) for concept in graph for text in concept.exact_names()]
     return [text for text, _ in found], [concept_id for _, concept_id in found]

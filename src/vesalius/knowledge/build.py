@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError, SettingError
-from vesalius.folder import write_manifest, writing_folder
+from vesalius.folder import refuse_to_replace, write_manifest, writing_folder
 from vesalius.ids import slug
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.licences import is_excluded
@@ -93,6 +93,7 @@ def build(
     settings: BuildSettings | None = None,
     advance: Advance = lambda _: None,
     note: Advance = lambda _: None,
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Builds one graph of `sources` in the folder `out`, whole or not at all; an older graph there is replaced.
 
@@ -102,16 +103,20 @@ def build(
         settings: how to build it; None takes the defaults.
         advance: told of each source, and of each piece of the merge, once it is done.
         note: told what is being read, where a source takes long.
+        finish: given the finished folder before it takes the place of `out`, to add to it.
 
     Returns:
         The details of the manifest: counts per source, what was merged, what was excluded.
 
     Raises:
-        SettingError: a source is unknown, named twice, or none is named; a setting would have no effect.
+        SettingError: a source is unknown, named twice, or none is named; a setting would have no effect; `out` holds something
+            else than a graph.
         InputError: a source cannot be read, or holds rows that are refused.
     """
     settings = settings or BuildSettings()
     specs = _checked_specs(sources, settings)
+    out = out.resolve()
+    refuse_to_replace(out, kind=KIND)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         writing_folder(out) as folder,
@@ -140,6 +145,7 @@ def build(
         }
         origins = [origin for source in staged for origin in source.origins if origin.name in source.kept]
         write_manifest(folder, kind=KIND, schema=SCHEMA, origins=origins, details=details)
+        finish(folder)
     return details
 
 

@@ -11,7 +11,7 @@ from vesalius.folder import Origin
 from vesalius.ids import ConceptId
 from vesalius.knowledge.concept import Concept, Relation
 from vesalius.knowledge.names import normalise
-from vesalius.knowledge.predicates import HIERARCHY
+from vesalius.knowledge.predicates import HIERARCHICAL
 
 
 class Graph:
@@ -86,8 +86,8 @@ class Graph:
         return self._by_object.get(concept_id, [])
 
     def parents(self, concept_id: ConceptId) -> list[ConceptId]:
-        """Returns the objects of the concept's ``is_a`` and ``part_of`` relations (`HIERARCHY`)."""
-        return [relation.object for relation in self.relations_of(concept_id) if relation.predicate in HIERARCHY]
+        """Returns the objects of the concept's relations whose predicate is one of `HIERARCHICAL`."""
+        return [relation.object for relation in self.relations_of(concept_id) if relation.predicate in HIERARCHICAL]
 
     def ancestors(self, concept_id: ConceptId) -> frozenset[ConceptId]:
         """Returns everything above `concept_id` along `parents`, itself left out; a cycle is walked once."""

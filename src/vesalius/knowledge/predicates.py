@@ -15,8 +15,8 @@ PART_OF = Predicate("part_of")
 IS_A_OR_PART_OF = Predicate("is_a_or_part_of")
 """For sources that do not say which of the two it is."""
 
-HIERARCHY = frozenset({IS_A, PART_OF, IS_A_OR_PART_OF})
-"""The predicates whose objects stand above their subject."""
+HIERARCHICAL = (IS_A, PART_OF, IS_A_OR_PART_OF)
+"""Predicates whose object stands above their subject."""
 
 WORDS: dict[Predicate, str] = {
     Predicate(predicate): words
@@ -57,18 +57,20 @@ WORDS: dict[Predicate, str] = {
 """Predicate → its words, where they are not simply its own with blanks."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_OTHER = re.compile(r"[^0-9a-z]+")
+_BLANKS = re.compile(r"[\s_]+")
 _PARTICIPLE = re.compile(r"(.*(?:ed|en)_(?:by|to|in|with|from|at|on|of)|.*_of)")
 
 
 def predicate(text: str) -> Predicate:
     """Returns `text` as a predicate: ``attachesTo``, ``attaches to`` and ``Attaches_To`` are all ``attaches_to``.
 
+    Other characters stay, so that an edge such as ``connects to (via the stalk)`` can be written again as it was.
+
     Raises:
         InputError: `text` holds no letter or digit.
     """
-    made = _OTHER.sub("_", _CAMEL.sub("_", text).lower()).strip("_")
-    if not made:
+    made = _BLANKS.sub("_", _CAMEL.sub("_", text).lower()).strip("_")
+    if not any(letter.isalnum() for letter in made):
         raise InputError(f"{text!r} is no predicate", remedy="write a word such as part_of")
     return Predicate(made)
 

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vesalius.folder import origins_of, read_manifest, write_manifest, writing_folder
+from vesalius.folder import origins_of, read_manifest, refuse_to_replace, write_manifest, writing_folder
 from vesalius.ids import ConceptId
 from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym, Xref
 from vesalius.knowledge.graph import Graph
@@ -77,7 +77,11 @@ def write_graph(graph: Graph, folder: Path) -> None:
     """Writes `graph` to `folder`, whole or not at all; an older graph there is replaced.
 
     Sources come in the order of `graph.origins`, then as they turn up.
+
+    Raises:
+        SettingError: `folder` holds something else than a graph.
     """
+    refuse_to_replace(folder, kind=KIND)
     tables = _tables(graph)
     with writing_folder(folder) as temporary:
         for table, columns in COLUMNS.items():

@@ -44,6 +44,17 @@ UNET_SIZES: dict[str, UNetSize] = {
 """`unet-tiny` is the demo's; the others are SAT-Pretrain's UNET, UNET-L and UNET-H."""
 
 
+def unet_size(name: str) -> UNetSize:
+    """Returns the U-Net of that name in `UNET_SIZES`.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if name not in UNET_SIZES:
+        raise SettingError(f"unknown U-Net {name!r}", remedy=f"known are: {', '.join(UNET_SIZES)}")
+    return UNET_SIZES[name]
+
+
 class RegionEncoder(nn.Module):
     """Gives each region of an image one feature.
 
@@ -71,14 +82,15 @@ class RegionEncoder(nn.Module):
         """Dimension of a region's feature: the channels of all stages together."""
         return sum(self.size.channels)
 
-    def forward(self, image: Float[Tensor, "i j k"], masks: Bool[Tensor, "n i j k"]) -> Float[Tensor, "n d"]:
+    def forward(self, image: Float[Tensor, "*c i j k"], masks: Bool[Tensor, "n i j k"]) -> Float[Tensor, "n d"]:
         """Returns the features of `n` regions of one image.
 
         Args:
-            image: prepared intensities; any size of at least two voxels of the coarsest stage along one axis.
+            image: prepared intensities; any size of at least two voxels of the coarsest stage along one axis. `i j k` is repeated
+                to the network's channels; `c i j k` has one for each.
             masks: one mask a region. A mask that is empty gives zeros.
         """
-        features = image.expand(1, self.size.in_channels, *image.shape)
+        features = image.expand(1, self.size.in_channels, *image.shape[-3:])
         weights = masks.to(image.dtype)
         pooled = []
         for index, stage in enumerate(self.stages):

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from jaxtyping import Float, Int64
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from torch import Tensor, nn
 
 from vesalius.errors import InputError, SettingError
@@ -24,7 +24,8 @@ class TextEncoder(nn.Module):
     a step can be repeated (SAT-Pretrain trains with the dropout of its frozen layers on).
 
     Args:
-        model: a sentence-transformers model made of a Transformer, a Pooling (mean or cls), and perhaps a Normalize.
+        model: a sentence-transformers model made of a Transformer, a Pooling (mean or cls), any number of Dense (BERT's own pooler
+            is one, with tanh), and perhaps a Normalize.
 
     Raises:
         SettingError: the model has other modules, or another pooling.
@@ -34,16 +35,19 @@ class TextEncoder(nn.Module):
         super().__init__()
         modules = list(model)
         kinds = [type(module) for module in modules]
-        if kinds[:2] != [Transformer, Pooling] or kinds[2:] not in ([], [Normalize]):
-            names = ", ".join(kind.__name__ for kind in kinds)
+        if kinds and kinds[-1] is Normalize:
+            kinds.pop()
+        if kinds[:2] != [Transformer, Pooling] or any(kind is not Dense for kind in kinds[2:]):
+            names = ", ".join(type(module).__name__ for module in modules)
             raise SettingError(
-                f"a model of modules {names}", remedy="give one of Transformer, Pooling and perhaps Normalize"
+                f"a model of modules {names}", remedy="give one of Transformer, Pooling and perhaps Dense and Normalize"
             )
         self._transformer = cast("Transformer", modules[0])
         self.network = cast("nn.Module", self._transformer.model)
         self.pooling_mode = cast("Pooling", modules[1]).pooling_mode
         if self.pooling_mode not in POOLING_MODES:
             raise SettingError(f"pooling {self.pooling_mode!r}", remedy=f"give one of {', '.join(POOLING_MODES)}")
+        self.head = nn.ModuleList(_plain_dense(module) for module in modules[2 : len(kinds)])
         self.network.eval()
 
     @classmethod
@@ -69,12 +73,25 @@ class TextEncoder(nn.Module):
     @property
     def width(self) -> int:
         """Dimension of the features."""
+        if len(self.head):
+            return cast("Dense", self.head[-1]).out_features
         return int(cast("Any", self.network).config.hidden_size)
 
     @property
     def pad_id(self) -> int:
         """Token id of padding."""
         return int(cast("Any", self._transformer.tokenizer).pad_token_id)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a text may have, special tokens included, by the model's own settings."""
+        own = cast("Any", self._transformer).max_seq_length
+        return int(own or cast("Any", self.network).config.max_position_embeddings)
+
+    @property
+    def model_type(self) -> str:
+        """Architecture of the transformer, e.g. ``mpnet`` or ``bert``."""
+        return str(cast("Any", self.network).config.model_type)
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -109,12 +126,19 @@ class TextEncoder(nn.Module):
         """Returns the pooled features, not normalised; padding has no influence."""
         hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling_mode == "cls":
-            return hidden[:, 0]
-        weights = attention_mask[..., None].to(hidden.dtype)
-        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+            features = hidden[:, 0]
+        else:
+            weights = attention_mask[..., None].to(hidden.dtype)
+            features = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        for module in self.head:
+            dense = cast("Dense", module)
+            features = dense.activation_function(dense.linear(features))
+        return features
 
     def open_layers(self, *, num_layers: int, embeddings: bool) -> None:
         """Lets the last `num_layers` layers be trained, and the token embeddings if `embeddings`; everything else is frozen.
+
+        Dense modules lie behind the last layer: they are trained where any layer is.
 
         Raises:
             SettingError: the network has fewer layers.
@@ -127,13 +151,39 @@ class TextEncoder(nn.Module):
         for layer in self.layers[len(self.layers) - num_layers :]:
             layer.requires_grad_(requires_grad=True)
         cast("nn.Module", self.network.embeddings).requires_grad_(requires_grad=embeddings)
+        self.head.requires_grad_(requires_grad=num_layers > 0)
 
-    def save(self, folder: Path) -> None:
-        """Writes a sentence-transformers folder that gives unit-norm features, from built-in modules alone."""
-        pooling = Pooling(self.width, pooling_mode=cast("Any", self.pooling_mode))
-        SentenceTransformer(modules=[self._transformer, pooling, Normalize()], device="cpu").save(
-            str(folder), create_model_card=False
+    def save(self, folder: Path, *, projection: Sequence[Dense] = (), normalise: bool = True) -> None:
+        """Writes a sentence-transformers folder, from built-in modules alone.
+
+        Args:
+            folder: where to.
+            projection: further modules behind the features.
+            normalise: whether a Normalize closes the model, so that it gives unit norm.
+        """
+        width = int(cast("Any", self.network).config.hidden_size)
+        pooling = Pooling(width, pooling_mode=cast("Any", self.pooling_mode))
+        head = [cast("Dense", module) for module in self.head]
+        modules = [self._transformer, pooling, *head, *projection, *([Normalize()] if normalise else [])]
+        SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Writes the tokenizer's own files, ``tokenizer.json`` among them."""
+        cast("Any", self._transformer.tokenizer).save_pretrained(str(folder))
+
+
+def _plain_dense(module: nn.Module) -> Dense:
+    """Returns a Dense module that reads and writes the pooled features.
+
+    Raises:
+        SettingError: it adds its input, or works on something else.
+    """
+    dense = cast("Dense", module)
+    if dense.use_residual or {dense.module_input_name, dense.module_output_name} != {"sentence_embedding"}:
+        raise SettingError(
+            "a Dense module that is not plain", remedy="give one without residual, on the pooled features"
         )
+    return dense
 
 
 def bundled_minilm() -> Path:

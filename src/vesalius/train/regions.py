@@ -8,17 +8,16 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vesalius.corpus.batch import Ancestors, RegionCrop, TextBatch, relatives, same
+from vesalius.corpus.batch import Ancestors, RegionCrop, TextBatch, relatives, same, wholes
 from vesalius.corpus.crops import CropSampler, CropSettings
 from vesalius.errors import SettingError
 from vesalius.eval.encoder import validation_scores
 from vesalius.ids import ConceptId, Modality, Split
 from vesalius.knowledge.graph import Graph
-from vesalius.model.aligner import Aligner, LogitScale
 from vesalius.model.loss import contrastive_loss
-from vesalius.model.region_encoder import UNET_SIZES, RegionEncoder
+from vesalius.model.region_model import RegionModel, RegionModelSize
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.predict.embed import encode_texts
 from vesalius.train.loop import LoopSettings
@@ -33,8 +32,7 @@ class RegionSettings:
     """Everything that decides a run of stage 2.
 
     Attributes:
-        size: name of the U-Net, see `UNET_SIZES`.
-        width: dimension of the space texts and regions share.
+        network: shape of what stage 2 adds to the text encoder.
         crops: how crops are drawn.
         crops_per_step: crops whose regions make one update.
         text: the text pairs of the text update.
@@ -44,8 +42,7 @@ class RegionSettings:
         loop: how long, and how.
     """
 
-    size: str
-    width: int
+    network: RegionModelSize
     crops: CropSettings
     crops_per_step: int
     text: TextData
@@ -56,14 +53,12 @@ class RegionSettings:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        if self.size not in UNET_SIZES:
-            raise SettingError(f"unknown U-Net {self.size!r}", remedy=f"known are: {', '.join(UNET_SIZES)}")
         if self.crops_per_step < 1:
             raise SettingError(f"crops_per_step is {self.crops_per_step}", remedy="give 1 or more")
-        stride = UNET_SIZES[self.size].stride
+        stride = self.network.unet.stride
         if max(self.crops.size) <= stride:
             raise SettingError(
-                f"crop size {self.crops.size} leaves {self.size} a single voxel at its coarsest stage",
+                f"crop size {self.crops.size} leaves the U-Net a single voxel at its coarsest stage",
                 remedy=f"give more than {stride} voxels along at least one axis",
             )
 
@@ -74,20 +69,6 @@ class RegionBatch:
 
     crops: list[RegionCrop]
     text: TextBatch
-
-
-class RegionModel(nn.Module):
-    """Text encoder, region encoder and what joins them.
-
-    `text_logit_scale` belongs to raw text features, `aligner.logit_scale` to the shared space.
-    """
-
-    def __init__(self, encoder: TextEncoder, *, size: str, width: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.regions = RegionEncoder(UNET_SIZES[size])
-        self.aligner = Aligner(text_width=encoder.width, region_width=self.regions.width, width=width)
-        self.text_logit_scale = LogitScale()
 
 
 class RegionStage:
@@ -117,7 +98,7 @@ class RegionStage:
         settings: RegionSettings,
     ) -> None:
         encoder.open_layers(num_layers=settings.train_layers, embeddings=settings.train_embeddings)
-        self.module = RegionModel(encoder, size=settings.size, width=settings.width)
+        self.module = RegionModel(encoder, size=settings.network)
         self._graph = graph
         self._sides = sides
         self._settings = settings
@@ -162,7 +143,7 @@ class RegionStage:
         texts = text_features(module.encoder, batch.text, max_length=self._settings.text.max_length)
         raw = text_loss(texts, batch.text, logit_scale=module.text_logit_scale())
         scale = module.aligner.logit_scale()
-        projected = text_loss(module.aligner.text_projection(texts), batch.text, logit_scale=scale)
+        projected = text_loss(module.aligner.prompt_projection.projection(texts), batch.text, logit_scale=scale)
         region = self._region_loss(batch.crops, scale)
         values = {
             "region_loss": region.item(),
@@ -174,7 +155,7 @@ class RegionStage:
         return region + raw + projected, values
 
     def _region_loss(self, crops: Sequence[RegionCrop], scale: Tensor) -> Tensor:
-        """Regions of one structure are positives; of a structure and its ancestor on the same side, neither."""
+        """Regions of one structure are positives; of a structure and its ancestor, or of a whole and its side, neither."""
         module = self.module
         device = scale.device
         prompts = [prompt for crop in crops for prompt in crop.prompts]
@@ -184,8 +165,10 @@ class RegionStage:
         regions = module.aligner.project_regions(
             torch.cat([module.regions(crop.image.to(device), crop.masks.to(device)) for crop in crops])
         )
-        positives = same([key for crop in crops for key in crop.keys])
-        related = relatives([concept for crop in crops for concept in crop.concept_ids], ancestors=self._ancestors)
+        keys = [key for crop in crops for key in crop.keys]
+        concepts = [concept for crop in crops for concept in crop.concept_ids]
+        positives = same(keys)
+        related = relatives(concepts, ancestors=self._ancestors) | wholes(concepts, keys)
         return contrastive_loss(
             regions,
             texts,

@@ -7,38 +7,44 @@
 | `metrics.jsonl`, `performance.jsonl`, `events/` | what each step gave; time and memory; the same for TensorBoard |
 | `checkpoints/` | the last two, and the best |
 | `encoder/` | the text encoder, a sentence-transformers folder |
-| `regions.safetensors` | stage 2 only: region encoder and aligner |
+| `network.yaml`, `regions.safetensors` | stage 2 only: shape and weights of region encoder and aligner |
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
+from vesalius.corpus.mixture import MixtureSampler
+from vesalius.corpus.pair_table import PairIndex, PairTable
 from vesalius.errors import FolderError, InputError, SettingError
-from vesalius.folder import Origin, read_manifest, write_manifest, write_text, writing, writing_folder
+from vesalius.folder import Origin, read_manifest, write_manifest, write_text, writing_folder
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.split import split_concepts
+from vesalius.knowledge.store import read_graph
+from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.export import write_model_card
+from vesalius.model.region_model import RegionModel
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
-from vesalius.train.config import from_yaml, to_yaml
+from vesalius.train.config import to_yaml
 from vesalius.train.engine import Engine
+from vesalius.train.log import read_metrics
 from vesalius.train.loop import Stage, fit
-from vesalius.train.regions import RegionModel, RegionSettings, RegionStage
-from vesalius.train.text import TextSettings, TextStage
+from vesalius.train.region_file import read_region_weights, write_region_weights
+from vesalius.train.regions import RegionSettings, RegionStage
+from vesalius.train.text import TextSettings, TextStage, validation_graph
 from vesalius.volumes.store import CaseStore
 
 KIND = "run"
-SCHEMA = 1
+SCHEMA = 2
 CONFIG = "config.yaml"
 ENCODER = "encoder"
-REGIONS = "regions.safetensors"
 MINILM = "minilm"
 MINILM_ORIGIN = Origin(
     name="all-MiniLM-L6-v2",
@@ -60,9 +66,23 @@ def load_encoder(name: str) -> TextEncoder:
 
 
 def train_text(
-    graph: Graph, sides: Mapping[ConceptId, Split], settings: TextSettings, *, out: Path, graph_hash: str
+    graph: Graph,
+    sides: Mapping[ConceptId, Split],
+    settings: TextSettings,
+    *,
+    out: Path,
+    graph_hash: str,
+    pairs: PairTable | None = None,
 ) -> None:
     """Runs stage 1 into the run folder `out`; goes on with what an earlier call began, and returns at once where it is done.
+
+    Args:
+        graph: knowledge; with `pairs`, the concepts that validate are enough.
+        sides: concept → side of the split.
+        settings: everything that decides the run.
+        out: the run folder.
+        graph_hash: hash of the graph folder, for the manifest.
+        pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
 
     Raises:
         SettingError: `out` holds a run with other settings or other inputs.
@@ -72,11 +92,29 @@ def train_text(
         return
     engine = Engine(seed=settings.loop.seed)
     encoder = load_initial_encoder(settings.init)
-    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings)
+    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings, pairs=pairs)
     _fit_and_export(stage, encoder, settings, out=out, engine=engine)
     base = [MINILM_ORIGIN] if settings.init == MINILM else []
-    origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.sources)]
+    origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.trained_sources)]
     _finish(out, stage="text", origins=origins, inputs=inputs, seed=settings.loop.seed)
+
+
+def train_text_on(graph: Path, settings: TextSettings, *, out: Path, graph_hash: str) -> None:
+    """Runs stage 1 on a graph folder: in memory where concepts come in neighbourhoods, from its pair index with a mixture.
+
+    Raises:
+        SettingError: as `train_text`; or a part of the mixture has nothing to draw.
+        FolderError: `graph` holds no graph, or with a mixture no pair index.
+    """
+    if settings.data.mixture:
+        pairs = PairIndex(graph)
+        # Made once more by the stage; here it refuses a mixture that the graph cannot give before an encoder is fetched.
+        MixtureSampler(pairs, parts=settings.data.mixture, batch_size=settings.data.batch_size)
+        read, sides = validation_graph(StoredGraph(graph), pairs, settings.data)
+        train_text(read, sides, settings, out=out, graph_hash=graph_hash, pairs=pairs)
+    else:
+        read = read_graph(graph)
+        train_text(read, split_concepts(read), settings, out=out, graph_hash=graph_hash)
 
 
 def train_regions(
@@ -89,37 +127,68 @@ def train_regions(
     out: Path,
     hashes: Mapping[str, str],
 ) -> None:
-    """Runs stage 2 into the run folder `out`, from the text run `init`; resumes as `train_text` does.
+    """Runs stage 2 into the run folder `out`, from the run `init`; resumes as `train_text` does.
+
+    Where `init` holds a region encoder (an imported checkpoint, an earlier run of stage 2), that and all that joins it to the text
+    encoder start from its weights too; `settings.network` must be its shape, see `with_network_of`.
 
     Args:
         graph: knowledge.
         sides: concept → side of the split.
         store: cases.
         settings: everything that decides the run.
-        init: a finished run of stage 1.
+        init: a finished run.
         out: the run folder.
         hashes: name → hash of the folders read, for the manifest.
 
     Raises:
-        SettingError: `out` holds a run with other settings or other inputs.
+        SettingError: `out` holds a run with other settings or other inputs, or `init` a network of another shape.
         FolderError: `init` is no finished run.
     """
     before = read_run(init)
+    weights = read_region_weights(init)
+    if weights is not None and weights.size != settings.network:
+        raise _other_network(init)
     if _begin(out, settings, hashes):
         return
     engine = Engine(seed=settings.loop.seed)
     encoder = TextEncoder.load(init / ENCODER)
     stage = RegionStage(encoder, graph=graph, sides=sides, store=store, settings=settings)
+    if weights is not None:
+        weights.load_into(stage.module)
     _fit_and_export(stage, encoder, settings, out=out, engine=engine)
-    tensors = {
-        name: tensor.contiguous().cpu()
-        for name, tensor in stage.module.state_dict().items()
-        if not name.startswith("encoder.")
-    }
-    with writing(out / REGIONS) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"region_keys": "\n".join(stage.region_keys)})
+    write_region_weights(out, stage.module, region_keys=stage.region_keys)
     origins = [*(Origin(**source) for source in before["sources"]), *store.origins]
     _finish(out, stage="regions", origins=origins, inputs=hashes, seed=settings.loop.seed)
+
+
+def with_network_of(init: Path, settings: RegionSettings, *, asked: bool) -> RegionSettings:
+    """Returns `settings` with the shape of the network that the run `init` holds; as they are where it holds none.
+
+    Args:
+        init: the run stage 2 is to start from.
+        settings: settings whose network is a recipe's.
+        asked: whether the user named that network; then it must be that of `init`.
+
+    Raises:
+        SettingError: the user named another.
+        FolderError: `init` is no finished run, or damaged.
+    """
+    read_run(init)
+    weights = read_region_weights(init)
+    if weights is None:
+        return settings
+    if asked and weights.size != settings.network:
+        raise _other_network(init)
+    return replace(settings, network=weights.size)
+
+
+def _other_network(init: Path) -> SettingError:
+    return SettingError(
+        "holds a network of another shape than the settings name",
+        where=init,
+        remedy="leave the shape to the run (no --size)",
+    )
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -128,6 +197,12 @@ def read_run(run: Path) -> dict[str, Any]:
     Raises:
         FolderError: `run` is no run, or not finished.
     """
+    if run.is_file() or (run / "modules.json").is_file():
+        raise FolderError(
+            "a checkpoint or an encoder, no run",
+            where=run,
+            remedy=f"make one: vesalius convert {run} --to run --out NEW",
+        )
     manifest = read_manifest(run, kind=KIND, schema=SCHEMA)
     if not (run / ENCODER / "modules.json").is_file():
         raise FolderError(f"a run without {ENCODER}/", where=run, remedy="train it again")
@@ -141,22 +216,14 @@ def load_region_model(run: Path) -> tuple[RegionModel, list[str]]:
         FolderError: `run` is no finished run of stage 2, or damaged.
     """
     manifest = read_run(run)
-    if manifest["stage"] != "regions":
+    weights = read_region_weights(run)
+    if manifest["stage"] != "regions" or weights is None:
         raise FolderError(
             f"a run of stage {manifest['stage']!r}", where=run, remedy="give a run of `vesalius train regions`"
         )
-    settings = from_yaml(RegionSettings, run / CONFIG)
-    model = RegionModel(TextEncoder.load(run / ENCODER), size=settings.size, width=settings.width)
-    try:
-        with safetensors.safe_open(run / REGIONS, framework="pt") as file:
-            keys = file.metadata()["region_keys"].splitlines()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError) as error:
-        raise FolderError(f"cannot be read ({error})", where=run / REGIONS, remedy="train it again") from error
-    outcome = model.load_state_dict(tensors, strict=False)
-    if outcome.unexpected_keys or any(not name.startswith("encoder.") for name in outcome.missing_keys):
-        raise FolderError("its weights do not fit its config.yaml", where=run / REGIONS, remedy="train it again")
-    return model.eval(), keys
+    model = RegionModel(TextEncoder.load(run / ENCODER), size=weights.size)
+    weights.load_into(model)
+    return model.eval(), weights.region_keys
 
 
 def _begin(out: Path, settings: object, inputs: Mapping[str, str]) -> bool:
@@ -189,13 +256,26 @@ def _fit_and_export(stage: Stage, encoder: TextEncoder, settings: Any, *, out: P
 
 
 def _finish(out: Path, *, stage: str, origins: Sequence[Origin], inputs: Mapping[str, str], seed: int) -> None:
+    step, results = last_validation(out)
     write_model_card(
-        out / ENCODER, title=f"Vesalius text encoder after the {stage} stage", origins=origins, results=None
-    )
+        out / ENCODER, title=f"Vesalius text encoder after the {stage} stage", origins=origins, results=results,
+        results_title=f"Validation after step {step}", recipe=(out / CONFIG).read_text(encoding="utf-8"),
+    )  # fmt: skip
     write_manifest(
         out, kind=KIND, schema=SCHEMA, origins=origins, inputs=inputs, seed=seed,
         details={"stage": stage, "torch": torch.__version__},
     )  # fmt: skip
+
+
+def last_validation(run: Path) -> tuple[int, dict[str, list[str]] | None]:
+    """Returns the step of a run's last validation and a table of what it gave; 0 and None where there was none."""
+    for line in reversed(read_metrics(run)):
+        found = {
+            name.removeprefix("validation/"): value for name, value in line.items() if name.startswith("validation/")
+        }
+        if found:
+            return int(line["step"]), {"measure": list(found), "value": [f"{value:.3f}" for value in found.values()]}
+    return 0, None
 
 
 def copy_encoder(run: Path, target: Path) -> None:

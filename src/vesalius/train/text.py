@@ -12,11 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vesalius.corpus.batch import Ancestors, TextBatch, text_batch
-from vesalius.corpus.pairs import text_pairs
+from vesalius.corpus.mixture import MixturePart, MixtureSampler
+from vesalius.corpus.pair_table import GraphPairs, PairTable, held_out_concepts
+from vesalius.corpus.pairs import Fillers, RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
+from vesalius.errors import InputError, SettingError
 from vesalius.eval.encoder import validation_scores
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
+from vesalius.knowledge.sentences import RelationForm
+from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.aligner import LogitScale
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder
@@ -24,24 +29,56 @@ from vesalius.predict.embed import encode_texts
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 
+ANATOMY = ("uberon",)
+NUM_VALIDATION_CONCEPTS = 2000
+"""Of a graph that is not held in memory."""
+
+BOTH_FORMS: tuple[RelationForm, ...] = ("published", "sentence")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextData:
     """Which text pairs are drawn, and how many.
 
+    Either concepts come in neighbourhoods, each once an epoch (`PairSampler`), or, with a `mixture`, rows come independently
+    (`MixtureSampler`); what belongs to the one has no effect on the other and is refused.
+
     Attributes:
-        sources: sources whose texts are trained on.
+        sources: sources whose texts are trained on; with a mixture its parts name them, and this is empty.
         batch_size: pairs a step.
         max_length: longer texts are cut to this many tokens.
         definition_share: probability of a definition where a concept has both kinds.
+        relation_share: probability of a relation where a concept has one.
+        relation_forms: the forms a relation may have, each drawn equally often.
         neighbourhood_size: most easily confused concepts that come into a step together; 1 draws independently.
+        mixture: what is drawn from, by share; empty draws neighbourhoods.
     """
 
-    sources: tuple[str, ...] = ("uberon",)
+    sources: tuple[str, ...] = ANATOMY
     batch_size: int = 128
     max_length: int = 64
     definition_share: float = 0.5
+    relation_share: float = 0.0
+    relation_forms: tuple[RelationForm, ...] = BOTH_FORMS
     neighbourhood_size: int = 8
+    mixture: tuple[MixturePart, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses settings that would have no effect."""
+        if not self.relation_forms:
+            raise SettingError("relation_forms is empty", remedy="give published, sentence, or both")
+        if self.relation_forms != BOTH_FORMS and not self.relation_share:
+            raise SettingError("relation_forms has no effect without relations", remedy="give a relation_share above 0")
+        if self.mixture:
+            others = {"sources": (), "neighbourhood_size": 1, "relation_share": 0.0, "definition_share": 0.5}
+            for name, without_effect in others.items():
+                if getattr(self, name) != without_effect:
+                    raise SettingError(f"{name} has no effect beside a mixture", remedy=f"set it to {without_effect!r}")
+
+    @property
+    def trained_sources(self) -> tuple[str, ...]:
+        """The sources whose texts are trained on, however they are drawn."""
+        return self.sources or tuple(dict.fromkeys(source for part in self.mixture for source in part.sources))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +90,7 @@ class TextSettings:
         data: what is drawn.
         train_layers: how many of the last layers are trained.
         train_embeddings: whether token embeddings are trained.
+        logit_scale_learning_rate_scale: the logit scale's learning rate as a multiple of the layers'.
         loop: how long, and how.
     """
 
@@ -60,27 +98,45 @@ class TextSettings:
     data: TextData
     train_layers: int
     train_embeddings: bool
+    logit_scale_learning_rate_scale: float = 10.0
     loop: LoopSettings
 
 
 class TextStream:
-    """Draws text batches of the training concepts of a graph; also the text side of stage 2."""
+    """Draws text batches of the training concepts of a graph; also the text side of stage 2.
 
-    def __init__(self, graph: Graph, sides: Mapping[ConceptId, Split], data: TextData, *, seed: int) -> None:
-        trained = {concept for concept, side in sides.items() if side == "train"}
-        self._ancestors: Ancestors = cache(graph.ancestors)
-        self._sampler = PairSampler(
-            text_pairs(graph, concepts=trained, sources=data.sources),
-            batch_size=data.batch_size,
-            definition_share=data.definition_share,
-            neighbours=siblings(graph, trained) if data.neighbourhood_size > 1 else None,
-            neighbourhood_size=data.neighbourhood_size,
-            seed=seed,
-        )
+    Args:
+        graph: knowledge.
+        sides: concept → side of the split; only train is drawn.
+        data: what is drawn.
+        seed: decides every draw.
+        pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        sides: Mapping[ConceptId, Split],
+        data: TextData,
+        *,
+        seed: int,
+        pairs: PairTable | None = None,
+    ) -> None:
+        self._sampler: PairSampler | MixtureSampler
+        if data.mixture:
+            table = pairs or GraphPairs(graph, sides)
+            self._ancestors: Ancestors = table.ancestors
+            self._fillers: Fillers = table.fillers
+            self._sampler = MixtureSampler(table, parts=data.mixture, batch_size=data.batch_size, seed=seed)
+        else:
+            trained = {concept for concept, side in sides.items() if side == "train"}
+            self._ancestors = cache(graph.ancestors)
+            self._fillers = graph_fillers(graph)
+            self._sampler = neighbourhood_sampler(graph, trained, data, seed=seed)
 
     def draw(self) -> TextBatch:
         """Returns the next batch."""
-        return text_batch(self._sampler.draw(), ancestors=self._ancestors)
+        return text_batch(self._sampler.draw(), ancestors=self._ancestors, fillers=self._fillers)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where the stream stands."""
@@ -89,6 +145,23 @@ class TextStream:
     def load_state_dict(self, state: Any) -> None:
         """Goes to where `state` was taken."""
         self._sampler.load_state_dict(state)
+
+
+def neighbourhood_sampler(graph: Graph, concepts: Collection[ConceptId], data: TextData, *, seed: int) -> PairSampler:
+    """Returns the sampler of `concepts` that `data` without a mixture asks for."""
+    relations = None
+    if data.relation_share:
+        relations = RelationPairs(graph, concepts=concepts, sources=data.sources, forms=data.relation_forms)
+    return PairSampler(
+        text_pairs(graph, concepts=concepts, sources=data.sources),
+        batch_size=data.batch_size,
+        definition_share=data.definition_share,
+        relations=relations,
+        relation_share=data.relation_share,
+        neighbours=siblings(graph, concepts) if data.neighbourhood_size > 1 else None,
+        neighbourhood_size=data.neighbourhood_size,
+        seed=seed,
+    )
 
 
 def siblings(graph: Graph, concepts: Collection[ConceptId]) -> dict[ConceptId, list[ConceptId]]:
@@ -104,6 +177,28 @@ def siblings(graph: Graph, concepts: Collection[ConceptId]) -> dict[ConceptId, l
     }
 
 
+def validation_graph(stored: StoredGraph, pairs: PairTable, data: TextData) -> tuple[Graph, dict[ConceptId, Split]]:
+    """Returns some validation concepts of the trained sources with their texts, and their side: enough to validate by.
+
+    Args:
+        stored: the graph, which may be larger than memory.
+        pairs: its pairs.
+        data: what is trained on.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = held_out_concepts(pairs, "validation", sources=data.trained_sources, num=NUM_VALIDATION_CONCEPTS)
+    if not found:
+        raise InputError(
+            f"no held-out concept of {', '.join(data.trained_sources)} has a definition or synonym",
+            where=stored.folder,
+            remedy="build a larger graph, or train on more of its sources",
+        )
+    sides: dict[ConceptId, Split] = dict.fromkeys(found, "validation")
+    return Graph(stored.concepts(found), [], stored.origins), sides
+
+
 class TextModel(nn.Module):
     """The text encoder and its logit scale."""
 
@@ -114,32 +209,40 @@ class TextModel(nn.Module):
 
 
 class TextStage:
-    """Contrasts definitions and synonyms with names.
+    """Contrasts definitions, synonyms and relations with names.
 
     Args:
         encoder: what is trained.
-        graph: knowledge.
+        graph: knowledge; with `pairs`, the concepts that validate are enough (`validation_graph`).
         sides: concept → side of the split; only train is drawn, only validation validates.
         settings: everything else.
+        pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
     """
 
     name = "Stage 1: text"
 
     def __init__(
-        self, encoder: TextEncoder, *, graph: Graph, sides: Mapping[ConceptId, Split], settings: TextSettings
+        self,
+        encoder: TextEncoder,
+        *,
+        graph: Graph,
+        sides: Mapping[ConceptId, Split],
+        settings: TextSettings,
+        pairs: PairTable | None = None,
     ) -> None:
         encoder.open_layers(num_layers=settings.train_layers, embeddings=settings.train_embeddings)
         self.module = TextModel(encoder)
         self._graph = graph
         self._sides = sides
         self._settings = settings
-        self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed)
+        self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed, pairs=pairs)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Returns the open layers, and the logit scale at ten times their learning rate."""
+        """Returns the open layers, and the logit scale at its multiple of their learning rate."""
+        scale = self._settings.logit_scale_learning_rate_scale
         return [
             ParameterGroup(parameters=list(self.module.encoder.parameters())),
-            ParameterGroup(parameters=list(self.module.logit_scale.parameters()), learning_rate_scale=10.0),
+            ParameterGroup(parameters=list(self.module.logit_scale.parameters()), learning_rate_scale=scale),
         ]
 
     def draw(self) -> TextBatch:
@@ -162,9 +265,11 @@ class TextStage:
         return len(batch.left)
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Returns mean MRR, and MRR by task, on validation concepts."""
+        """Returns mean MRR, and MRR by task, on validation concepts: anatomy, or with a mixture those of its sources."""
+        data = self._settings.data
+        sources = data.trained_sources if data.mixture else ANATOMY
         return validation_scores(
-            self.module.encoder, self._graph, sides=self._sides, max_length=self._settings.data.max_length
+            self.module.encoder, self._graph, sides=self._sides, max_length=data.max_length, sources=sources
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class SourceCase:
         group: what must stay on one side of the split where no patient is known, such as the scan that several cases
             are channels of. None: the case alone.
         shown_as: what tables and messages name as its place, where the names of its files may tell who the patient is.
+        made_with: what `load` depends on beside the bytes of `files`, such as a line of a table, an option, or names of
+            files that name structures; a prepared case is up to date only while it is the same.
     """
 
     case_id: CaseId
@@ -51,6 +53,7 @@ class SourceCase:
     sequence: str | None = None
     group: str | None = None
     shown_as: str | None = None
+    made_with: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

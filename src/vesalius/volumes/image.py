@@ -1,23 +1,23 @@
-"""Images and label maps, and how they are read from NIfTI and NRRD files."""
+"""Images and label maps, and how they are read from NIfTI, NRRD and MetaImage files."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from jaxtyping import Real, Shaped
-from nibabel.filebasedimages import ImageFileError
 
 from vesalius.arrays import Affine, LabelVoxels, Voxels
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
-from vesalius.volumes.nrrd_file import NrrdFile, read_nrrd
+from vesalius.volumes.meta_file import read_meta
+from vesalius.volumes.nifti_file import read_nifti
+from vesalius.volumes.nrrd_file import Segment, read_nrrd
 
-SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 """File name endings that can be read, longer before shorter."""
 
 GRID_TOLERANCE_MM = 1e-3
@@ -128,37 +128,66 @@ def stem_of(path: Path) -> str:
     raise InputError("not a file this version reads", where=path, remedy=f"give one of {', '.join(SUFFIXES)}")
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, *, channel: int | None = None) -> Image:
     """Reads an image in its own orientation; intensities as float32, the file's scaling applied.
+
+    Args:
+        path: NIfTI, NRRD or MetaImage.
+        channel: which one to take along the last of 4 axes; None for a file of 3.
 
     Raises:
         InputError: the file is missing, damaged, not 3D, holds no number in some voxel, or its affine is no use.
     """
-    if stem_of(path) and path.name.lower().endswith(".nrrd"):
-        file = _read_nrrd(path)
-        if file.segments:
-            raise InputError("this is a segmentation, not an image", where=path, remedy="give the image it belongs to")
-        data, affine = file.data, file.affine
-    else:
-        data, affine = _read_nifti(path)
-    data = _checked_volume(data, affine, path)
-    with np.errstate(over="ignore"):
-        intensities: Voxels = np.ascontiguousarray(data, dtype=np.float32)
+    file = _read(path)
+    if file.segments:
+        raise InputError("this is a segmentation, not an image", where=path, remedy="give the image it belongs to")
+    data = file.data
+    if channel is not None:
+        if data.ndim != 4 or channel >= data.shape[3]:
+            raise InputError(
+                f"no channel {channel} in an array of shape {data.shape}", where=path, remedy="check its channels"
+            )
+        data = data[..., channel]
+    volume = _checked_volume(data, file.affine, path)
+    return Image(data=check_intensities(volume, path, slope=file.slope, inter=file.inter), affine=file.affine)
+
+
+def check_intensities(
+    data: Shaped[np.ndarray, "i j k"], where: object, *, slope: float = 1.0, inter: float = 0.0
+) -> Voxels:
+    """Returns intensities as float32, in memory order, scaled.
+
+    Args:
+        data: as stored.
+        where: what to name in an error.
+        slope: that stored values are multiplied with.
+        inter: that is added then.
+
+    Raises:
+        InputError: a voxel is NaN or infinite.
+    """
+    intensities: Voxels = np.empty(data.shape, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if (slope, inter) == (1.0, 0.0):
+            intensities[:] = data
+        else:
+            for plane in range(data.shape[2]):  # plane by plane: doubles of the whole would be twice the memory
+                intensities[:, :, plane] = data[:, :, plane].astype(np.float64) * slope + inter
     num_bad = intensities.size - int(np.isfinite(intensities).sum())
     if num_bad:
         raise InputError(
             f"{num_bad} of {intensities.size} voxels are NaN or infinite",
-            where=path,
+            where=where,
             remedy="replace them, e.g. with the background's intensity",
         )
-    return Image(data=intensities, affine=affine)
+    return intensities
 
 
 def read_label_map(path: Path, labels: Mapping[int, str] | None = None) -> LabelMap:
     """Reads a label map of one layer in its own orientation.
 
     Args:
-        path: NIfTI or NRRD; a `.seg.nrrd` names its own segments.
+        path: NIfTI, NRRD or MetaImage; a `.seg.nrrd` names its own segments.
         labels: value → label; takes the place of the names in the file. Without either, no value has a name.
 
     Raises:
@@ -178,19 +207,15 @@ def read_label_maps(path: Path, labels: Mapping[int, str] | None = None) -> list
     """Reads a label map, one for each layer of a `.seg.nrrd` whose segments overlap.
 
     Args:
-        path: NIfTI or NRRD.
+        path: NIfTI, NRRD or MetaImage.
         labels: value → label; takes the place of the names in the file (which must then be of one layer).
 
     Raises:
         InputError: the file is missing, damaged, not 3D, holds other than whole numbers, or its affine is no use.
     """
-    if not (stem_of(path) and path.name.lower().endswith(".nrrd")):
-        data, affine = _read_nifti(path)
-        return [
-            LabelMap(data=_whole_numbers(_checked_volume(data, affine, path), path), affine=affine, labels=labels or {})
-        ]
-    file = _read_nrrd(path)
-    layers = list(file.data) if file.layered else [file.data]
+    file = _read(path)
+    layered = bool(file.segments) and file.data.ndim == 4
+    layers = list(file.data) if layered else [file.scaled]
     if labels is not None and len(layers) > 1:
         raise InputError(
             f"a label table cannot name the segments of {len(layers)} layers",
@@ -199,46 +224,74 @@ def read_label_maps(path: Path, labels: Mapping[int, str] | None = None) -> list
         )
     return [
         LabelMap(
-            data=_whole_numbers(_checked_volume(layer, file.affine, path), path),
+            data=whole_numbers(_checked_volume(layer, file.affine, path), path),
             affine=file.affine,
-            labels=labels if labels is not None else {s.value: s.name for s in file.segments if s.layer == number},
+            labels=labels if labels is not None else file.names_of(number),
         )
         for number, layer in enumerate(layers)
     ]
 
 
-def _read_nifti(path: Path) -> tuple[Shaped[np.ndarray, ...], Affine]:
+def read_label_stack(path: Path) -> list[LabelMap]:
+    """Reads a label map, or a stack of masks that lie one behind the other along the first of 4 axes.
+
+    Returns:
+        One label map without names for a file of 3 axes, one a mask for a file of 4, on the grid of the last 3.
+
+    Raises:
+        InputError: as `read_label_maps`.
+    """
+    file = _read(path)
+    stacked = file.data.ndim == 4 and file.data.shape[3] > 1
+    return [
+        LabelMap(data=whole_numbers(_checked_volume(layer, file.affine, path), path), affine=file.affine, labels={})
+        for layer in (file.scaled if stacked else [file.scaled])
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _File:
+    data: Shaped[np.ndarray, ...]
+    affine: Affine
+    slope: float = 1.0
+    inter: float = 0.0
+    segments: tuple[Segment, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def scaled(self) -> Shaped[np.ndarray, ...]:
+        if (self.slope, self.inter) == (1.0, 0.0) or self.data.dtype.kind not in "biuf":
+            return self.data
+        return self.data.astype(np.float64) * self.slope + self.inter
+
+    def names_of(self, layer: int) -> dict[int, str]:
+        return {s.value: s.name for s in self.segments if s.layer == layer} or dict(self.names)
+
+
+def _read(path: Path) -> _File:
+    stem_of(path)
     try:
-        file = nibabel.load(path)
-        if not isinstance(file, nibabel.Nifti1Image):
-            raise InputError(f"this is {type(file).__name__}, not NIfTI", where=path, remedy="convert it to NIfTI")
-        if int(file.header["qform_code"]) == 0 and int(file.header["sform_code"]) == 0:
-            raise InputError(
-                "it does not say where left is (qform_code and sform_code are both 0)",
-                where=path,
-                remedy="convert it again from its source, or set its sform",
-            )
-        return np.asanyarray(file.dataobj), np.array(file.affine, dtype=np.float64)
+        if path.name.lower().endswith(".nrrd"):
+            nrrd = read_nrrd(path)
+            return _File(data=nrrd.data, affine=nrrd.affine, segments=nrrd.segments)
+        if path.name.lower().endswith(".mha"):
+            meta = read_meta(path)
+            return _File(data=meta.data, affine=meta.affine)
+        nifti = read_nifti(path)
+        return _File(data=nifti.data, affine=nifti.affine, slope=nifti.slope, inter=nifti.inter, names=nifti.names)
     except OSError as error:
-        # A number is the system's (no such file); without one it is nibabel's or gzip's word on damaged content.
-        raise unreadable(path, error) if error.errno is not None else _damaged(path, error) from error
-    except (EOFError, ValueError, zlib.error, ImageFileError) as error:
-        raise _damaged(path, error) from error
+        # A number is the system's (no such file); without one it is gzip's or bzip2's word on damaged content.
+        raise unreadable(path, error) if error.errno is not None else damaged(path, error) from error
+    except (EOFError, ValueError, KeyError, OverflowError, zlib.error) as error:
+        raise damaged(path, error) from error
 
 
-def _read_nrrd(path: Path) -> NrrdFile:
-    try:
-        return read_nrrd(path)
-    except OSError as error:
-        raise unreadable(path, error) if error.errno is not None else _damaged(path, error) from error
-    except (EOFError, ValueError, KeyError, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
+def damaged(where: object, error: Exception) -> InputError:
+    """Returns the error to raise where a file's content could not be read."""
+    said = str(error).strip().splitlines()
     return InputError(
-        f"cannot be read ({str(error).strip() or type(error).__name__})",
-        where=path,
+        f"cannot be read ({said[0][:200] if said else type(error).__name__})",
+        where=where,
         remedy="the file is damaged or cut short: copy it again",
     )
 
@@ -257,11 +310,16 @@ def _checked_volume(data: Shaped[np.ndarray, ...], affine: Affine, path: Path) -
     return volume
 
 
-def _whole_numbers(data: Shaped[np.ndarray, "i j k"], path: Path) -> LabelVoxels:
+def whole_numbers(data: Shaped[np.ndarray, "i j k"], where: object) -> LabelVoxels:
+    """Returns label values as the smallest signed integers that hold them, at least 16 bits.
+
+    Raises:
+        InputError: a value is no whole number.
+    """
     if data.dtype.kind == "f" and not (np.isfinite(data).all() and np.array_equal(data, np.rint(data))):
-        raise InputError("a label map with values that are not whole numbers", where=path, remedy="give label values")
+        raise InputError("a label map with values that are not whole numbers", where=where, remedy="give label values")
     low, high = data.min(), data.max()
     for dtype in (np.int16, np.int32, np.int64):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return np.ascontiguousarray(data, dtype=dtype)
-    raise InputError(f"label values up to {high}", where=path, remedy="number the labels from 1")
+    raise InputError(f"label values up to {high}", where=where, remedy="number the labels from 1")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nrrd
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Shaped
 
 from vesalius.arrays import Affine
 from vesalius.errors import InputError
+from vesalius.volumes.payload import Stream, bunzipped, check_end, decompressed, read_voxels, skip
 
 _TO_RAS = {
     "left-posterior-superior": (-1, -1, 1),
@@ -24,6 +26,32 @@ _TO_RAS = {
     "las": (-1, 1, 1),
 }
 """Sign of each world axis of a named space, towards RAS."""
+
+_TYPES = {
+    name: code
+    for code, names in {
+        "i1": ("signed char", "int8", "int8_t"),
+        "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+        "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+        "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+        "i4": ("int", "signed int", "int32", "int32_t"),
+        "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+        "i8": (
+            "longlong",
+            "long long",
+            "long long int",
+            "signed long long",
+            "signed long long int",
+            "int64",
+            "int64_t",
+        ),
+        "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+        "f4": ("float",),
+        "f8": ("double",),
+    }.items()
+    for name in names
+}
+"""How a header writes a type → NumPy's code."""
 
 _SEGMENT = re.compile(r"(Segment\d+)_Name")
 
@@ -42,16 +70,14 @@ class NrrdFile:
     """What an NRRD file holds.
 
     Attributes:
-        data: the array in file order, fastest axis first; with `layered`, the layers come first.
+        data: the array in file order, fastest axis first; layers of overlapping segments come first of 4 axes.
         affine: voxel index → world mm, RAS+.
         segments: of a segmentation; else empty.
-        layered: whether the first axis of `data` counts layers of overlapping segments.
     """
 
     data: Shaped[np.ndarray, ...]
     affine: Affine
     segments: tuple[Segment, ...]
-    layered: bool
 
 
 def read_nrrd(path: Path) -> NrrdFile:
@@ -73,12 +99,41 @@ def read_nrrd(path: Path) -> NrrdFile:
                 raise InputError(
                     "the data are in another file", where=path, remedy="write header and data as one .nrrd"
                 )
-            data = nrrd.read_data(header, file, filename=None, index_order="F")
-    except (nrrd.NRRDError, StopIteration) as error:  # StopIteration: an empty file
+            data = _read_data(header, file, path)
+    except (nrrd.NRRDError, StopIteration, OverflowError, TypeError) as error:  # StopIteration: an empty file
         raise ValueError(str(error) or "an empty file") from error
     segments = _segments(header)
-    layered = bool(segments) and data.ndim == 4
-    return NrrdFile(data=data, affine=_affine(header, path), segments=segments, layered=layered)
+    return NrrdFile(data=data, affine=_affine(header, path), segments=segments)
+
+
+def _read_data(header: Mapping[str, Any], file: IO[bytes], path: Path) -> Shaped[np.ndarray, ...]:
+    kind, encoding = str(header.get("type")).lower(), str(header.get("encoding")).lower()
+    if kind not in _TYPES:
+        raise InputError(f"voxels of type {header.get('type')}", where=path, remedy="convert it to one number a voxel")
+    shape = tuple(int(size) for size in header["sizes"])
+    if len(shape) != int(header["dimension"]):
+        raise ValueError(f"dimension {header['dimension']} but {len(shape)} sizes")
+    dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if header.get("endian") == "big" else "<")
+    for _ in range(int(header.get("line skip", header.get("lineskip", 0)))):
+        if not file.readline():
+            raise ValueError("lines to skip behind the end of the file")
+    num_skipped = int(header.get("byte skip", header.get("byteskip", 0)))
+    if encoding == "raw" and num_skipped == -1:
+        file.seek(-math.prod(shape) * dtype.itemsize, 2)
+        num_skipped = 0
+    stream: Stream
+    if encoding == "raw":
+        stream = file
+    elif encoding in {"gzip", "gz"}:
+        stream = decompressed(file)
+    elif encoding in {"bzip2", "bz2"}:
+        stream = bunzipped(file)
+    else:
+        raise InputError(f"encoding {encoding}", where=path, remedy="write it as raw or gzip")
+    skip(stream, num_skipped)
+    data = read_voxels(stream, dtype, shape)
+    check_end(stream)
+    return data
 
 
 def _affine(header: Mapping[str, Any], path: Path) -> Affine:

@@ -151,7 +151,7 @@ class _Job:
             "wholes": self.wholes is not None,
             "entry": [
                 source.case_id, source.dataset, source.modality, source.sequence, source.split,
-                self.splits[source.case_id], source.patient_id,
+                self.splits[source.case_id], source.patient_id, source.made_with,
             ],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

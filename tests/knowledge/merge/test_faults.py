@@ -25,6 +25,16 @@ def test_without_days_the_first_source_decides(bench):
     assert {concept.concept_id for concept in bench.build().graph} == {"A:2"}
 
 
+def test_a_release_that_has_only_the_date_of_its_header_is_as_new_as_that(bench):
+    bench.obo("old", "id: A:1\nname: kidney", "id: A:2\nname: organ", version="2020-01-01")
+    bench.obo("new", "id: A:1\nname: obsolete kidney\nis_obsolete: true", "id: A:2\nname: organ")
+    path = bench.folder / "new.obo"
+    path.write_text(path.read_text().replace("format-version: 1.4", "format-version: 1.4\ndate: 03:09:2024 15:12"))
+    built = bench.build()
+    assert {concept.concept_id for concept in built.graph} == {"A:2"}
+    assert [origin.version for origin in built.graph.origins] == ["2020-01-01", "2024-09-03 15:12"]
+
+
 def test_a_replaced_concept_is_followed_along_the_chain(bench):
     bench.obo(
         "old",
@@ -130,6 +140,24 @@ def test_a_cycle_through_two_sources_is_no_fault_of_either(bench):
     assert bench.build().relations == {("A:1", "is_a", "A:2"), ("A:2", "is_a", "A:1")}
 
 
+def test_a_concept_merged_into_its_parent_leaves_no_loop(bench):
+    bench.obo("old", "id: A:1\nname: a\nis_a: A:3", "id: A:3\nname: c", version="2020-01-01")
+    bench.obo("new", "id: A:1\nname: a\nis_obsolete: true\nreplaced_by: A:3", "id: A:3\nname: c", version="2026-01-01")
+    built = bench.build()
+    assert built.relations == set()
+    assert built.conflicts == []
+
+
+def test_a_cycle_that_a_replacement_closes_is_noted_and_leaves_what_was_not_moved(bench):
+    bench.obo(
+        "old", "id: A:1\nname: a\nis_a: A:2", "id: A:2\nname: b\nis_a: A:3", "id: A:3\nname: c", version="2020-01-01"
+    )
+    bench.obo("new", "id: A:1\nname: a\nis_obsolete: true\nreplaced_by: A:3", "id: A:3\nname: c", version="2026-01-01")
+    built = bench.build()
+    assert built.relations == {("A:2", "is_a", "A:3")}
+    assert built.conflicts == [("is_a cycle by replacement", "A:1 is_a A:2", ["A:1", "A:2"])]
+
+
 def test_many_relations_are_thinned_out_before_python_walks_them(bench, monkeypatch):
     monkeypatch.setattr(cycles, "SMALL", 0)
     chain = [f"id: A:{n}\nname: n{n}\nis_a: A:{n + 1}" for n in range(10, 20)]
@@ -182,6 +210,7 @@ def test_settings_without_effect_are_refused(bench):
         ("v2026-04-01 (cellxgene-ontology-guide 1.11.1)", "2026-04-01"),
         ("uberon/releases/2024-09-03/uberon-basic.owl", "2024-09-03"),
         ("2024AA", "2024-05-01"), ("2023AB", "2023-11-01"), ("20240903", "2024-09-03"), ("1.2", None),
+        ("MSH2025_2025_01_15", "2025-01-15"), ("SNOMEDCT_US_2025_03_01", "2025-03-01"), ("20241399", None), ("120240903", None),
     ],
 )  # fmt: skip
 def test_the_day_of_a_release_is_read_from_its_version(version, day):

@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,3 +179,17 @@ def test_components_are_the_smallest_reachable_member(num, pairs):
         for other in list(reached[item]):
             reached[item] |= reached[other]
     assert list(components(num, pairs)) == [min(reached[item]) for item in range(num)]
+
+
+@pytest.mark.parametrize("weaker", ["BROAD", "NARROW", "RELATED"])
+def test_of_a_synonym_that_one_source_states_twice_the_stronger_scope_stays(bench, weaker):
+    bench.obo("a", f'id: A:1\nname: kidney\nsynonym: "ren" {weaker} []\nsynonym: "ren" EXACT []')
+    built = bench.build()
+    assert [(s.text, str(s.scope)) for s in built.graph["A:1"].synonyms] == [("ren", "exact")]
+    assert [concept.concept_id for concept in built.graph.named("ren")] == ["A:1"]
+
+
+def test_a_name_is_exact_however_early_the_same_source_states_it_weaker(bench):
+    bench.obo("a", "id: A:1\nname: kidney\nxref: B:1")
+    bench.obo("b", "id: B:0\nname: x", 'id: B:1\nname: ren\nsynonym: "ren" RELATED []')
+    assert [(s.text, str(s.scope)) for s in bench.build().graph["A:1"].synonyms] == [("ren", "exact")]

@@ -253,3 +253,18 @@ def test_one_content_is_the_same_in_obo_owl_and_obograph(bench, uberon, tmp_path
         path, options = bench.forms[name].file(content, tmp_path)
         found, _ = bench.record(bench.forms[name].kind, path, options)
         assert found == content.rows(), name
+
+
+@pytest.mark.parametrize("value", ['{x="y"}', "! only a comment"])
+def test_a_property_of_the_header_without_a_value_says_nothing(bench, tmp_path, value):
+    path = tmp_path / "test.obo"
+    path.write_text(f"format-version: 1.2\nproperty_value: dcterms:license {value}\n\n{term()}")
+    (origin,) = bench.record("obo", path)[1]
+    assert origin.licence == "not stated"
+
+
+def test_an_open_quote_in_the_header_is_named_with_file_and_line(bench, tmp_path):
+    path = tmp_path / "test.obo"
+    path.write_text(f'format-version: 1.2\nproperty_value: dcterms:title "open\n\n{term()}')
+    with pytest.raises(InputError, match=r"test\.obo:2: property_value: the quote is not closed"):
+        bench.record("obo", path)

@@ -115,7 +115,7 @@ def test_a_relation_reads_from_the_second_concept_to_the_first_and_is_kept_once(
     [
         ("CHD", "isa", ("is_a", "as read")), ("PAR", "inverse_isa", ("is_a", "turned")),
         ("RO", "has_finding_site", ("finding_site_of", "turned")), ("RO", "finding_site_of", ("finding_site_of", "as read")),
-        ("RO", "supplied_by", ("supplies", "turned")), ("RO", "co-occurs_with", ("co_occurs_with", "both ways")),
+        ("RO", "supplied_by", ("supplies", "turned")), ("RO", "co-occurs_with", ("co-occurs_with", "both ways")),
         ("RB", None, ("narrower_than", "turned")), ("SIB", None, ("sibling_of", "both ways")),
         ("ZZ", None, ("related_to", "both ways")),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 from vesalius.knowledge.merge.workspace import CONFLICTS, Fault, Workspace
 
@@ -16,19 +18,20 @@ SMALL = 300_000
 def refuse_cycles(workspace: Workspace) -> None:
     """Finds ``is_a`` relations on a cycle within one source: refused, or noted where the source allows them.
 
-    The table ``joined`` of `relations` must hold them with `subject_number`, `object_number`, `place` and `key`. A concept that is a
-    kind of itself is a cycle of one.
+    The table ``joined`` of `relations` must hold them with `subject_number`, `object_number`, `place`, `key`, `is_loop` and
+    `is_moved`. A concept that is a kind of itself is a cycle of one. Where only following `replaced_by` has closed a cycle, the
+    source is not to blame: the relations that were moved are noted, and fall away.
 
     Raises:
         InputError: there is a cycle.
     """
     workspace.run(
-        "CREATE OR REPLACE TABLE kinds AS SELECT subject_number AS below, object_number AS above, place, key FROM joined "
-        "WHERE predicate = 'is_a' AND subject_number IS NOT NULL AND object_number IS NOT NULL"
+        "CREATE OR REPLACE TABLE kinds AS SELECT subject_number AS below, object_number AS above, place, key, "
+        "is_moved AND NOT is_loop AS is_moved FROM joined WHERE predicate = 'is_a' AND (is_loop OR subject_number <> object_number)"
     )
     _thin_out(workspace)
-    on_cycle = _on_cycles(workspace)
-    workspace.load("on_cycle", {"key": "BIGINT"}, ((key,) for key in sorted(on_cycle)))
+    on_cycle = _on_cycles(workspace, "NOT is_moved")
+    _load(workspace, on_cycle)
     allowing = [name for source in workspace.sources if source.allows_cycles for name in source.kept]
     found = workspace.rows(
         "SELECT subject, object, source, file, line, key FROM staged_relations SEMI JOIN on_cycle USING (key) ORDER BY key"
@@ -46,11 +49,43 @@ def refuse_cycles(workspace: Workspace) -> None:
                     source=source, file=file, line=line,
                 )
             )  # fmt: skip
-    workspace.load("noted", CONFLICTS, noted)
-    workspace.run("INSERT INTO conflicts SELECT * FROM noted")
+    _note(workspace, noted)
     workspace.refuse(faults, remedy="take one of its relations out")
-    workspace.load("on_cycle", {"key": "BIGINT"}, ((key,) for key in sorted(on_cycle)))
-    workspace.run("DELETE FROM joined WHERE key IN (SELECT key FROM on_cycle)")
+    _drop(workspace, on_cycle)
+    _drop_moved(workspace)
+
+
+def _drop_moved(workspace: Workspace) -> None:
+    """Notes and drops the relations on cycles that only following `replaced_by` has closed."""
+    moved = {key for (key,) in workspace.rows("SELECT key FROM kinds WHERE is_moved")}
+    on_cycle = moved and moved & _on_cycles(workspace, "true")
+    _load(workspace, on_cycle)
+    found = workspace.rows(
+        "SELECT subject, object, source, file, line FROM staged_relations SEMI JOIN on_cycle USING (key) ORDER BY key"
+    )
+    _note(
+        workspace,
+        [
+            ("is_a cycle by replacement", f"{subject} is_a {other}", [subject, other], source, file, line)
+            for subject, other, source, file, line in found
+        ],
+    )
+    _drop(workspace, on_cycle)
+
+
+def _load(workspace: Workspace, keys: set[int]) -> None:
+    workspace.load("on_cycle", {"key": "BIGINT"}, ((key,) for key in sorted(keys)))
+
+
+def _drop(workspace: Workspace, keys: set[int]) -> None:
+    _load(workspace, keys)
+    for table in ("joined", "kinds"):
+        workspace.run(f"DELETE FROM {table} WHERE key IN (SELECT key FROM on_cycle)")
+
+
+def _note(workspace: Workspace, rows: Sequence[Sequence[Any]]) -> None:
+    workspace.load("noted", CONFLICTS, rows)
+    workspace.run("INSERT INTO conflicts SELECT * FROM noted")
 
 
 def _thin_out(workspace: Workspace) -> None:
@@ -68,10 +103,12 @@ def _thin_out(workspace: Workspace) -> None:
             return
 
 
-def _on_cycles(workspace: Workspace) -> set[int]:
-    """Returns the keys of relations whose two ends lie on one cycle of their source."""
+def _on_cycles(workspace: Workspace, condition: str) -> set[int]:
+    """Returns the keys of relations of ``kinds`` that meet `condition` and whose two ends lie on one cycle of their source."""
     above: dict[tuple[int, int], list[tuple[tuple[int, int], int]]] = defaultdict(list)
-    for below, over, place, key in workspace.rows("SELECT below, above, place, key FROM kinds ORDER BY key"):
+    for below, over, place, key in workspace.rows(
+        f"SELECT below, above, place, key FROM kinds WHERE {condition} ORDER BY key"
+    ):
         above[place, below].append(((place, over), key))
     group = strong_groups({node: [over for over, _ in listed] for node, listed in above.items()})
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vesalius.knowledge.merge.names import normalised_names
-from vesalius.knowledge.merge.workspace import Workspace
+from vesalius.knowledge.merge.workspace import ROW_BITS, Workspace
 from vesalius.knowledge.store import COLUMNS, ROW_GROUP_SIZE, SCOPES
 from vesalius.tables import literal
 
@@ -60,9 +60,11 @@ def _synonyms(workspace: Workspace, folder: Path) -> None:
     workspace.run(
         "CREATE TABLE said AS "
         "SELECT number, text, CASE WHEN is_replaced THEN 'related' ELSE scope END AS scope, source, "
-        f"(key << 3) + {place} AS key FROM staged_synonyms JOIN became USING (concept_id) UNION ALL "
-        "SELECT number, name, 'exact', source, key << 3 FROM live JOIN became USING (concept_id) UNION ALL "
-        "SELECT number, name, 'related', source, (key << 3) + 5 FROM staged_concepts JOIN became USING (concept_id) "
+        f"{_ranked(f'CASE WHEN is_replaced THEN {len(SCOPES)} ELSE {place} END')} AS key "
+        "FROM staged_synonyms JOIN became USING (concept_id) UNION ALL "
+        f"SELECT number, name, 'exact', source, {_ranked('0')} FROM live JOIN became USING (concept_id) UNION ALL "
+        f"SELECT number, name, 'related', source, {_ranked(str(len(SCOPES) + 1))} "
+        "FROM staged_concepts JOIN became USING (concept_id) "
         "WHERE is_replaced"
     )
     workspace.run(
@@ -75,6 +77,11 @@ def _synonyms(workspace: Workspace, folder: Path) -> None:
         "SELECT concept_id, text, scope, source, number AS concept_number FROM others JOIN ids USING (number) "
         f"JOIN source_order USING (source) ORDER BY place, {place}, number, key",
     )  # fmt: skip
+
+
+def _ranked(strength: str) -> str:
+    """Returns SQL for a key that orders by source, then by `strength` (the smallest first, below 8), then by row."""
+    return f"((((key >> {ROW_BITS}) << 3) + {strength}) << {ROW_BITS}) | (key & {(1 << ROW_BITS) - 1})"
 
 
 def _definitions(workspace: Workspace, folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from vesalius.knowledge.merge.workspace import Fault, Workspace
 
-_DATE = re.compile(r"(\d{4})[-_/]?(\d{2})[-_/]?(\d{2})|(\d{4})(AA|AB)")
+_DATE = re.compile(r"(?<!\d)(\d{4})[-_/]?(0[1-9]|1[0-2])[-_/]?(0[1-9]|[12]\d|3[01])(?!\d)|(\d{4})(AA|AB)")
 
 
 def release_date(version: str) -> str | None:

@@ -24,7 +24,8 @@ def number_concepts(workspace: Workspace) -> None:
 def join_relations(workspace: Workspace) -> None:
     """Makes ``joined``: relations with the numbers of their ends and the `place` of their source, without those that fall away.
 
-    A relation of a dropped concept falls away, and so does one that joining concepts has turned into a loop. One whose end has
+    A relation of a dropped concept falls away, and so does one that joining concepts has turned into a loop, or that following
+    `replaced_by` has turned into part of an ``is_a`` cycle. One whose end has
     a prefix that no source states concepts of (an ontology that imports another) is left out, and counted as `foreign`.
 
     Raises:
@@ -32,7 +33,8 @@ def join_relations(workspace: Workspace) -> None:
     """
     workspace.run(
         "CREATE TABLE joined AS SELECT subjects.number AS subject_number, predicate, objects.number AS object_number, place, key, "
-        "subject = object AS is_loop FROM staged_relations JOIN source_order USING (source) "
+        "subject = object AS is_loop, coalesce(subjects.is_replaced OR objects.is_replaced, false) AS is_moved "
+        "FROM staged_relations JOIN source_order USING (source) "
         "LEFT JOIN became AS subjects ON subjects.concept_id = subject "
         "LEFT JOIN became AS objects ON objects.concept_id = object"
     )

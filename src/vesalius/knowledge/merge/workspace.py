@@ -23,6 +23,9 @@ REFUSED = dict(COLUMNS["rejects"])
 MOST_SOURCES = 60
 """A set of sources is one 64-bit integer."""
 
+ROW_BITS = 40
+"""Bits of a `key` that number the row; those above are the rank of its source."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
@@ -158,7 +161,7 @@ class Workspace:
 
     def _view(self, table: str) -> None:
         parts = [
-            f"SELECT *, {rank} AS rank, {rank}::BIGINT << 40 | row AS key "
+            f"SELECT *, {rank} AS rank, {rank}::BIGINT << {ROW_BITS} | row AS key "
             f"FROM read_parquet({literal(source.folder / f'{table}.parquet')})"
             f"{self._kept(source)}"
             for rank, source in enumerate(self.sources)

@@ -15,6 +15,7 @@ The file is read twice, since typedefs stand behind the terms that use them. Mem
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ from vesalius.knowledge.staging import Staging
 
 _DEPRECATED_SYNONYMS = {f"{scope}_synonym": scope for scope in Scope}
 """Tags of OBO 1.0 that 1.2 still allows."""
+
+_DATE = re.compile(r"^(\d{2}):(\d{2}):(\d{4})\b")
+"""How ``date`` of a header begins: day, month, year."""
 
 _IDS = {"xref", "equivalent_to", "alt_id", "is_a"}
 
@@ -230,17 +234,33 @@ def _origin(path: Path, source: str, header: Stanza) -> Origin:
         words = clause.value.split(maxsplit=1)
         if len(words) == 2:
             key = words[0].replace("-", "/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1]
-            text = quoted(words[1]).text if words[1].startswith('"') else tokens(words[1], num=1)[0]
-            properties.setdefault(key, text)
-    version = header.first("data-version") or header.first("date")
+            properties.setdefault(key, _property(path, clause, words[1]))
     ontology = header.first("ontology")
     return origin_of(
         path,
         name=source,
-        version=version and plain(version.value),
+        version=_version(header),
         licence=properties.get("license") or properties.get("licence") or properties.get("rights"),
         attribution=(properties.get("title") or (ontology and plain(ontology.value)), properties.get("homepage")),
     )
+
+
+def _property(path: Path, clause: Clause, value: str) -> str:
+    if not value.startswith('"'):
+        return next(iter(tokens(value, num=1)), "")
+    try:
+        return quoted(value).text
+    except InputError as error:
+        raise InputError(f"property_value: {error.what}", where=f"{path}:{clause.line}") from error
+
+
+def _version(header: Stanza) -> str | None:
+    """Returns the release as the header names it; its ``date``, which begins with the day (``dd:MM:yyyy``), with the year first."""
+    version = header.first("data-version")
+    if version is not None:
+        return plain(version.value)
+    date = header.first("date")
+    return date and _DATE.sub(r"\3-\2-\1", plain(date.value))
 
 
 def _row(clause: Clause) -> str:

@@ -8,7 +8,7 @@ scale 1; random words at the lengths of real ones), builds it through the comman
     make bench-knowledge ARGS="--scale 0.01"      # for a machine that has little time
 """
 
-# ruff: noqa: S311, S603, T201
+# ruff: noqa: S603, T201
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,8 @@ from pathlib import Path
 
 import duckdb
 
-from vesalius.knowledge.stored import StoredGraph
+from vesalius.corpus.mixture import MixturePart, MixtureSampler
+from vesalius.corpus.pair_table import PairIndex
 
 CONCEPTS, NAMES, DEFINITIONS, RELATIONS = 4_500_000, 16_000_000, 500_000, 60_000_000
 
@@ -133,18 +133,14 @@ def measure(scale: float, work: Path, *, memory: str, threads: int, keep: bool) 
 
 
 def draw_first_pairs(folder: Path, *, num: int = 1000) -> None:
-    """Opens a graph and draws `num` pairs: a third definitions, a third synonyms, a third relations."""
+    """Opens a graph and draws `num` training pairs: definitions, synonyms and relations as often as there are rows of them."""
     began = time.monotonic()
-    graph = StoredGraph(folder)
-    rng = random.Random(0)
-    drawn = 0
-    for kind, at in (
-        ("definition", graph.definitions_at), ("synonym", graph.synonyms_at), ("relation", graph.relations_at),
-    ):  # fmt: skip
-        draws = [draw for draw in graph.draws if draw.kind == kind and draw.num]
-        chosen = rng.choices(draws, weights=[draw.num for draw in draws], k=num // 3 + 1)
-        drawn += len(at([draw.first + rng.randrange(draw.num) for draw in chosen]))
-    print(f"{drawn} pairs in {time.monotonic() - began:.2f} s")
+    index = PairIndex(folder)
+    sources = tuple(sorted({run.source for run in index.runs}))
+    kinds = tuple(sorted({run.kind for run in index.runs}))
+    parts = [MixturePart(sources=sources, kinds=(kind,), forms=("published", "sentence")) for kind in kinds]
+    drawn = MixtureSampler(index, parts=parts, batch_size=num).draw()
+    print(f"{len(drawn)} pairs in {time.monotonic() - began:.2f} s")
 
 
 def watched(command: list[str]) -> tuple[float, float]:

@@ -1,0 +1,301 @@
+"""SAT-DS: JSON lines that name images, label maps and labels.
+
+One line a case, as published:
+  image, mask, label[], modality, dataset, official_split, patient_id
+and after the conversion to NumPy files also
+  renorm_image                npy, `1 i j k`, 1 × 1 × 3 mm, normalised
+  renorm_segmentation_dir     a folder of <label>.npy, each mask cropped to its box
+  renorm_y1x1z1_y2x2z2[]      for each label the box, start then stop along i j k, or false where it is absent
+
+Paths are looked up from the folder given, from that of the file of lines, and from the folders above it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vesalius.errors import InputError
+from vesalius.ids import CaseId, case_id, slug
+from vesalius.volumes.case import SourceCase
+from vesalius.volumes.image import Image, LabelMap, check_intensities, check_same_grid, read_image, read_label_stack
+from vesalius.volumes.layouts.drawing import label_maps_of
+from vesalius.volumes.layouts.grid import plain_affine
+from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json_lines, read_labels, split_of
+from vesalius.volumes.npy_file import read_npy
+from vesalius.volumes.patients import hash_patient
+from vesalius.volumes.regions import values_in
+
+LAYOUT = "sat-ds"
+
+_SPACING_MM = (1.0, 1.0, 3.0)
+
+_ORIENTATIONS = {"MRSpineSeg": "ASR", "VerSe": "ASR", "BTCV_Cervix": "LPS", "ToothFairy": "IPL"}
+"""Where the axes of converted arrays run to, where it is not RAS."""
+
+_VALUES: dict[str, tuple[int, ...]] = {
+    "ACDC": (3, 1, 2),
+    "LUNA16": (3, 4, 5),
+    **dict.fromkeys(("MM_WHS_CT", "MM_WHS_MRI"), (205, 420, 500, 550, 600, 820, 850)),
+}
+"""Label values of the first labels, in their order, where they are not 1, 2, 3, …"""
+
+_NUM_DRAWN: dict[str, int] = {
+    "HAN_Seg": 30,
+    "MRSpineSeg": 19,
+    "MSD_Hippocampus": 2,
+    "MSD_Prostate": 2,
+    "WORD": 16,
+    "TotalSegmentator_Vertebrae": 25,
+    "TotalSegmentator_Ribs": 24,
+    "Brain_Atlas": 95,
+    "Couinaud_Liver": 8,
+    **dict.fromkeys((f"BraTS2023_{part}" for part in ("GLI", "MEN", "MET", "PED", "SSA")), 3),
+    "VerSe": 26,
+}
+"""How many of the first labels are drawn in the label map; the rest are unions of these, made when the data are loaded."""
+
+_UNCLEAR = frozenset({"SegRap2023_Task1", "DAP_Atlas"})
+"""Datasets whose published lines list the labels in another order than the label map numbers them."""
+
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of the file.
+
+    Attributes:
+        where: file and line, for messages.
+        held: the object of the line.
+        dataset: it names.
+        bases: folders that its paths may start from.
+    """
+
+    where: str
+    held: Mapping[str, Any]
+    dataset: str
+    bases: tuple[Path, ...]
+
+    @property
+    def converted(self) -> bool:
+        """Whether it names the NumPy files of the conversion."""
+        return bool(self.held.get("renorm_image"))
+
+    def path(self, key: str) -> Path:
+        """Returns the file or folder named under `key`: the first that exists, else where it was looked for first."""
+        named = Path(str(self.held[key]))
+        found = [path for base in self.bases if (path := base / named).exists()]
+        return found[0] if found else self.bases[0] / named
+
+    def texts(self, key: str) -> list[str]:
+        """Returns the texts listed under `key`.
+
+        Raises:
+            InputError: there is no such list.
+        """
+        held = self.held.get(key)
+        if not isinstance(held, list) or not all(isinstance(text, str) for text in held):
+            raise InputError(f"{key} is no list of texts", where=self.where, remedy="restore the line")
+        return [str(text) for text in held]
+
+
+def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
+    """Returns the cases of files of JSON lines of the layout ``sat-ds``, in their order.
+
+    Labels are tied to the values of a label map by their order. ``kidney`` beside ``left kidney`` and ``right kidney``
+    is the union of the two and has no value of its own.
+
+    Args:
+        options: `folder`, or one ``.jsonl``; `labels` where values are not in the order of the labels; `stored_orientation`
+            of converted arrays, where it is not the published one; `salt`; `modality` for lines without one.
+
+    Raises:
+        InputError: a file is missing or damaged, or a line lacks an entry.
+        SettingError: an option contradicts the dataset, or is without effect.
+    """
+    options.refuse_all_but("folder", "modality", "salt", "labels", "stored_orientation", layout=LAYOUT)
+    entries = [entry for path in _line_files(options.resolved_folder(LAYOUT, or_file=True)) for entry in _entries(path)]
+    names = _names(entries)
+    salt = options.salt_for_patients() if any(entry.held.get("patient_id") for entry in entries) else ""
+    cases = []
+    for entry, name in zip(entries, names, strict=True):
+        said, sequence = modality_of(str(entry.held.get("modality", "")))
+        patient = entry.held.get("patient_id")
+        keys = ("renorm_image", "renorm_segmentation_dir") if entry.converted else ("image", "mask")
+        files = [entry.path(key) for key in keys]
+        files = [files[0], *(sorted(files[1].glob("*.npy")) if entry.converted else files[1:])]
+        load = (
+            partial(_load_converted, entry, options.stored_orientation)
+            if entry.converted
+            else partial(_load, entry, options.labels)
+        )
+        cases.append(
+            SourceCase(
+                case_id=name,
+                dataset=entry.dataset,
+                modality=options.settled_modality(said, entry.where),
+                split=split_of(entry.held.get("official_split"), entry.where),
+                patient_id=hash_patient(str(patient), dataset=entry.dataset, salt=salt) if patient else None,
+                load=load,
+                origins=(origin_of({}, entry.dataset),),
+                files=(*files, *([options.labels] if options.labels else [])),
+                sequence=sequence,
+                made_with=json.dumps([entry.held, options.stored_orientation], sort_keys=True),
+            )
+        )
+    return cases
+
+
+def _line_files(given: Path) -> list[Path]:
+    if given.is_file():
+        return [given]
+    for place in (given, given / "jsonl", given / "data" / "jsonl"):
+        found = sorted(path for path in place.glob("*") if path.suffix.lower() == ".jsonl") if place.is_dir() else []
+        if found:
+            return found
+    raise InputError("no file of JSON lines (.jsonl) here", where=given, remedy="give the file itself")
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    bases = tuple(dict.fromkeys((path.parent, *list(path.parents)[1:5])))
+    for number, held in read_json_lines(path):
+        where = f"{path}:{number}"
+        needed = ("renorm_image", "renorm_segmentation_dir") if held.get("renorm_image") else ("image", "mask")
+        lacking = [key for key in (*needed, "label", "dataset") if not held.get(key)]
+        if lacking:
+            raise InputError(f"no {', '.join(lacking)}", where=where, remedy="restore the line, or remove it")
+        yield Entry(where=where, held=held, dataset=str(held["dataset"]), bases=bases)
+
+
+def _names(entries: Sequence[Entry]) -> list[CaseId]:
+    """Returns the case ids: dataset and file name, with as many folders before it as tell the dataset's cases apart."""
+    paths = [Path(str(entry.held.get("image") or entry.held["renorm_image"])) for entry in entries]
+    depth: dict[str, int] = {}
+    for dataset in {entry.dataset for entry in entries}:
+        own = [path for path, entry in zip(paths, entries, strict=True) if entry.dataset == dataset]
+        longest = max(len(path.parts) for path in own)
+        depth[dataset] = next(
+            (n for n in range(1, longest + 1) if max(Counter(path.parts[-n:] for path in own).values()) == 1), 1
+        )
+    names = []
+    for path, entry in zip(paths, entries, strict=True):
+        parts = path.parts[-depth[entry.dataset] :]
+        name = slug("-".join((*parts[:-1], parts[-1].split(".")[0] or parts[-1])))
+        name = name if name.startswith(slug(entry.dataset)) else f"{entry.dataset}-{name}"
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        names.append(case_id(name))
+    return names
+
+
+def _load(entry: Entry, table: Path | None) -> tuple[Image, list[LabelMap]]:
+    image_file, mask_file = entry.path("image"), entry.path("mask")
+    labels = entry.texts("label")
+    if table is None and entry.dataset in _UNCLEAR:
+        raise InputError(
+            f"the labels of {entry.dataset} are not in the order of their values",
+            where=entry.where,
+            remedy='give --labels with {"1": "…"}',
+        )
+    image = read_image(image_file)
+    stack = read_label_stack(mask_file)
+    for label_map in stack:
+        check_same_grid(image, label_map, where=mask_file)
+    drawn = _drawn(labels, entry.dataset)
+    if len(stack) > 1:
+        return image, [
+            LabelMap(data=mask.data, affine=mask.affine, labels=dict.fromkeys(values_in(mask.data) or [1], text))
+            for text, mask in zip(drawn, _checked_stack(stack, drawn, mask_file), strict=False)
+        ]
+    if table is not None:
+        return image, label_maps_of(stack[0].data, stack[0].affine, read_labels(table))
+    values = values_in(stack[0].data)
+    numbers = _VALUES.get(entry.dataset, tuple(range(1, len(drawn) + 1)))
+    if len(drawn) == 1 and len(values) == 1:
+        numbers = tuple(values)  # one structure, drawn with any value, such as 255
+    elif max(values, default=0) > max(len(labels), *numbers):
+        raise InputError(
+            f"values up to {max(values)} for {len(labels)} labels: they are not in the order of the labels",
+            where=mask_file,
+            remedy='give --labels with {"1": "…"}',
+        )
+    named = dict(zip(drawn, numbers, strict=False))
+    value_of = {text.lower(): value for text, value in named.items()}
+    unions = {
+        text: frozenset(value_of[f"{side} {text.lower()}"] for side in ("left", "right"))
+        for text in labels
+        if text not in named and all(f"{side} {text.lower()}" in value_of for side in ("left", "right"))
+    }
+    return image, label_maps_of(
+        stack[0].data, stack[0].affine, {**{text: frozenset({value}) for text, value in named.items()}, **unions}
+    )
+
+
+def _drawn(labels: Sequence[str], dataset: str) -> list[str]:
+    """Returns the labels that are drawn, in the order of their values: all but unions of others."""
+    if dataset in _NUM_DRAWN:
+        return list(labels[: _NUM_DRAWN[dataset]])
+    lower = {text.lower() for text in labels}
+    return [text for text in labels if not {f"left {text.lower()}", f"right {text.lower()}"} <= lower]
+
+
+def _checked_stack(stack: Sequence[LabelMap], drawn: Sequence[str], path: Path) -> Sequence[LabelMap]:
+    if len(stack) < len(drawn):
+        raise InputError(
+            f"{len(stack)} masks for {len(drawn)} labels", where=path, remedy="check the labels of the line"
+        )
+    for mask, text in zip(stack, drawn, strict=False):
+        if len(values_in(mask.data)) > 1:
+            raise InputError(f"the mask of {text!r} has several values", where=path, remedy="give masks of 0 and 1")
+    return stack
+
+
+def _load_converted(entry: Entry, orientation: str | None) -> tuple[Image, Iterator[LabelMap]]:
+    path = entry.path("renorm_image")
+    data = read_npy(path)
+    if data.ndim == 4 and len(data) == 1:
+        data = data[0]
+    if data.ndim != 3 or data.dtype.kind not in "biuf":
+        raise InputError(f"an array of {data.dtype} of shape {data.shape}", where=path, remedy="give one of 1 i j k")
+    affine = plain_affine(orientation or _ORIENTATIONS.get(entry.dataset, "RAS"), _SPACING_MM)
+    image = Image(data=check_intensities(data, path), affine=affine, clipped=True)
+    labels, boxes = entry.texts("label"), entry.held.get("renorm_y1x1z1_y2x2z2")
+    if not isinstance(boxes, list) or len(boxes) != len(labels):
+        raise InputError(
+            f"renorm_y1x1z1_y2x2z2 does not hold a box for each of {len(labels)} labels",
+            where=entry.where,
+            remedy="convert the case again",
+        )
+    folder = entry.path("renorm_segmentation_dir")
+    return image, (
+        _read_converted_mask(folder / f"{text}.npy", text, box, image, entry.where)
+        for text, box in zip(labels, boxes, strict=True)
+        if box is not False
+    )
+
+
+def _read_converted_mask(path: Path, text: str, box: Any, image: Image, where: str) -> LabelMap:
+    if ".." in path.parts or path.parent.name in text:
+        raise InputError(f"label {text!r} names no file of its folder", where=where, remedy="restore the line")
+    whole = isinstance(box, list) and len(box) == 6 and all(isinstance(n, int) for n in box)
+    if not whole or not all(0 <= a < b <= n for a, b, n in zip(box[:3], box[3:], image.data.shape, strict=True)):
+        raise InputError(
+            f"the box {box!r} of {text!r} is not inside {image.data.shape}", where=where, remedy="convert again"
+        )
+    mask = read_npy(path)
+    shape = tuple(b - a for a, b in zip(box[:3], box[3:], strict=True))
+    if mask.shape != shape or mask.dtype.kind not in "biuf":
+        raise InputError(
+            f"{mask.dtype} of shape {mask.shape}, but its box is {shape}", where=path, remedy="convert again"
+        )
+    affine = image.affine.copy()
+    affine[:3, 3] += image.affine[:3, :3] @ box[:3]
+    return LabelMap(data=(mask != 0).astype("int8"), affine=affine, labels={1: text})
