@@ -218,6 +218,27 @@ def test_a_stage_1_checkpoint_gives_raw_features_and_warns_of_more(write_publish
         load_region_model(tmp_path / "run")
 
 
+@pytest.mark.parametrize("atlas_loss", [True, False])
+def test_a_text_side_alone_is_no_run_because_its_projection_would_be_lost(write_published, tmp_path, atlas_loss):
+    path, base, _ = write_published(width=768, hidden=768, num_layers=1, channels=(2,), atlas_loss=atlas_loss)
+    convert(open_source(path, base=None), "sat", out=tmp_path / "sat.pth")
+    with pytest.raises(SettingError, match=r"would lose its text projection.*convert to sentence-transformers"):
+        convert(open_source(tmp_path / "sat.pth", base=str(base)), "run", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_2_file_with_a_text_tower_alone_is_a_text_run(write_published, tmp_path):
+    def tower_alone(content):
+        state = content["model_state_dict"]
+        content["model_state_dict"] = {key: value for key, value in state.items() if "text_tower" in key}
+
+    path, base, _ = write_published(change=tower_alone)
+    source = open_source(path, base=str(base))
+    assert source.stage == 2
+    convert(source, "run", out=tmp_path / "run")
+    assert read_run(tmp_path / "run")["stage"] == "text"
+
+
 def test_a_sentence_transformers_folder_converts_to_raw_features_and_a_run(tmp_path):
     source = open_source(bundled_minilm(), base=None)
     convert(source, "sentence-transformers", out=tmp_path / "raw")

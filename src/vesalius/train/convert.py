@@ -169,7 +169,13 @@ def _save(tensors: dict[str, Tensor], details: Mapping[str, int | str], path: Pa
 def _run(source: Source, out: Path) -> Conversion:
     if isinstance(source, RunSource):
         raise SettingError("a run is a run already", remedy="use it as it is")
-    encoder, model, facts = source.encoder(), source.model(), source.facts()
+    model = source.model()
+    if model is None and source.prompts() is not None:
+        raise SettingError(
+            "a text side without region encoder; a run would lose its text projection",
+            remedy="give the whole checkpoint, or convert to sentence-transformers",
+        )
+    encoder, facts = source.encoder(), source.facts()
     with writing_folder(out) as temporary:
         encoder.save(temporary / ENCODER)
         write_model_card(
@@ -177,6 +183,7 @@ def _run(source: Source, out: Path) -> Conversion:
         )
         if model is not None:
             write_region_weights(temporary, model, region_keys=[])
-        details = {"stage": "regions" if source.stage == 2 else "text", "step": source.step, "recipe": facts.recipe}
+        stage = "regions" if model is not None and source.stage == 2 else "text"
+        details = {"stage": stage, "step": source.step, "recipe": facts.recipe}
         write_manifest(temporary, kind=KIND, schema=SCHEMA, origins=facts.origins, details=details)
     return Conversion(written=[out])
