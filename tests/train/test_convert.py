@@ -212,7 +212,7 @@ def test_a_stage_1_checkpoint_gives_raw_features_and_warns_of_more(write_publish
     assert (raw.written, raw.warnings) == ([tmp_path / "raw"], [])
     assert not list((tmp_path / "raw").glob("*Dense"))
     assert convert(source, "sentence-transformers", out=tmp_path / "ct", modality="ct").warnings == [UNTRAINED]
-    convert(source, "run", out=tmp_path / "run")
+    assert convert(source, "run", out=tmp_path / "run").warnings == [UNTRAINED]
     assert read_run(tmp_path / "run")["stage"] == "text"
     with pytest.raises(FolderError, match="a run of stage 'text'"):
         load_region_model(tmp_path / "run")

@@ -186,4 +186,4 @@ def _run(source: Source, out: Path) -> Conversion:
         stage = "regions" if model is not None and source.stage == 2 else "text"
         details = {"stage": stage, "step": source.step, "recipe": facts.recipe}
         write_manifest(temporary, kind=KIND, schema=SCHEMA, origins=facts.origins, details=details)
-    return Conversion(written=[out])
+    return Conversion(written=[out], warnings=[UNTRAINED] if source.stage == 1 and model is not None else [])
