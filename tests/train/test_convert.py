@@ -239,6 +239,21 @@ def test_a_stage_2_file_with_a_text_tower_alone_is_a_text_run(write_published, t
     assert read_run(tmp_path / "run")["stage"] == "text"
 
 
+def test_an_encoder_folder_with_damaged_weights_is_refused(write_published, tmp_path):
+    path, base, _ = write_published()
+    convert(open_source(path, base=str(base)), "sentence-transformers", out=tmp_path / "raw", features="raw")
+    weights = tmp_path / "raw" / "model.safetensors"
+    whole, tensors = weights.read_bytes(), safetensors.torch.load_file(weights)
+    name = next(name for name in tensors if "word_embeddings" in name)
+    narrow = safetensors.torch.save({**tensors, name: tensors[name][:, :8].contiguous()}, metadata={"format": "pt"})
+    for content in (whole[:1000], whole[:-10], b"", narrow):
+        weights.write_bytes(content)
+        with pytest.raises(InputError, match=r"raw: cannot be loaded \(.*check that the folder is complete") as caught:
+            convert(open_source(tmp_path / "raw", base=None), "run", out=tmp_path / "run")
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_sentence_transformers_folder_converts_to_raw_features_and_a_run(tmp_path):
     source = open_source(bundled_minilm(), base=None)
     convert(source, "sentence-transformers", out=tmp_path / "raw")

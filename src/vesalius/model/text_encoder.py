@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from torch import Tensor, nn
@@ -15,6 +17,11 @@ from torch import Tensor, nn
 from vesalius.errors import InputError, SettingError
 
 POOLING_MODES = ("mean", "cls")
+
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What the libraries raise on a folder with files that are missing, truncated, or do not fit together."""
 
 
 class TextEncoder(nn.Module):
@@ -64,9 +71,10 @@ class TextEncoder(nn.Module):
             raise InputError("no sentence-transformers folder (no modules.json)", where=name, remedy="check the path")
         try:
             model = SentenceTransformer(name, device="cpu", local_files_only=not str(source).startswith("hub:"))
-        except (OSError, ValueError, KeyError) as error:
+        except _DAMAGE as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                f"cannot be loaded ({error})", where=name, remedy="check that the folder is complete"
+                f"cannot be loaded ({reason[0]})", where=name, remedy="check that the folder is complete"
             ) from error
         return cls(model)
 
