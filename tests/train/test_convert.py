@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from vesalius.model.region_encoder import UNET_SIZES, UNetSize
 from vesalius.model.region_model import RegionModel, RegionModelSize
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.predict.embed import embed_prompts, encode_texts
-from vesalius.train.convert import UNTRAINED, convert
+from vesalius.train.convert import OWN_TOKENS, UNTRAINED, convert
 from vesalius.train.region_file import read_region_weights, write_region_weights
 from vesalius.train.run import load_region_model, read_run, train_regions, with_network_of
 from vesalius.train.sources import open_source
@@ -203,6 +204,24 @@ def test_the_segmentation_codes_file_has_its_names_and_shapes(write_published, t
     again = open_source(tmp_path / "sat.pth", base=None)
     assert again.description.endswith("stage 2, step 7, text side only")
     assert again.prompts().modalities == MODALITIES[:4]
+
+
+def test_tokens_that_are_not_the_published_ones_are_told_and_come_back(write_published, tmp_path):
+    path, base, _ = write_published(width=768, hidden=768, num_layers=1, channels=(2,), num_modalities=4)
+    source = open_source(path, base=str(base))
+    convert(source, "run", out=tmp_path / "run")
+    assert convert(open_source(tmp_path / "run", base=None), "sat", out=tmp_path / "published.pth").warnings == []
+    for file in base.glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "run" / "encoder")
+    run = open_source(tmp_path / "run", base=None)
+    assert (source.tokens, run.tokens) == ("published", "own")
+    assert convert(run, "sat", out=tmp_path / "sat.pth").warnings == [OWN_TOKENS]
+    assert convert(run, "safetensors", out=tmp_path / "x.safetensors").warnings == []
+    expected = embed_prompts(run.encoder(), TEXTS)
+    assert not np.allclose(embed_prompts(source.encoder(), TEXTS), expected, atol=1e-3)
+    for name in ("sat.pth", "x.safetensors"):
+        again = open_source(tmp_path / name, base=str(base))
+        np.testing.assert_allclose(embed_prompts(again.encoder(), TEXTS), expected, atol=1e-5)
 
 
 def test_a_stage_1_checkpoint_gives_raw_features_and_warns_of_more(write_published, tmp_path):

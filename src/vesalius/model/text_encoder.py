@@ -130,6 +130,11 @@ class TextEncoder(nn.Module):
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
         return cast("list[list[int]]", encoded["input_ids"])
 
+    def puts_around(self, begin: str, end: str) -> bool:
+        """Whether a text is tokenised as `begin` … `end`."""
+        vocabulary = cast("Any", self._transformer.tokenizer).get_vocab()
+        return self.tokenise([""], max_length=self.max_length) == [[vocabulary.get(begin), vocabulary.get(end)]]
+
     def forward(self, input_ids: Int64[Tensor, "n t"], attention_mask: Int64[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """Returns the pooled features, not normalised; padding has no influence."""
         hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

@@ -28,6 +28,10 @@ Format = Literal["sentence-transformers", "sat", "safetensors", "onnx", "run"]
 Features = Literal["raw", "prompts"]
 
 UNTRAINED = "projection and modality embedding of a stage-1 checkpoint were never trained; what they give is random"
+OWN_TOKENS = (
+    "the text tower was trained with its own special tokens around a text (MPNet: <s> … </s>); the segmentation code feeds "
+    "[CLS] … [SEP], so prompts differ there"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,11 @@ def _variants(prompts: PromptProjection | None, features: Features, modality: Mo
 def _weights(source: Source, to: str, out: Path) -> Conversion:
     tensors = source.published()
     details = sat_file_details(
-        step=source.step, stage=source.stage, origins=source.facts().origins, last_gelu=source.last_gelu
+        step=source.step,
+        stage=source.stage,
+        origins=source.facts().origins,
+        last_gelu=source.last_gelu,
+        tokens=source.tokens,
     )
     warnings = []
     if to == "sat":
@@ -154,6 +162,8 @@ def _weights(source: Source, to: str, out: Path) -> Conversion:
             )
         if source.stage == 1:
             warnings.append(UNTRAINED)
+        if source.tokens == "own":
+            warnings.append(OWN_TOKENS)
     with writing(out) as temporary:
         _save(tensors, details, temporary, as_pickle=to == "sat")
     return Conversion(written=[out], warnings=warnings)
