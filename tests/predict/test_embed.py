@@ -5,7 +5,7 @@ from vesalius.cli import main
 from vesalius.errors import InputError, SettingError
 from vesalius.predict.embed import embed_prompts, read_prompts, write_embeddings
 from vesalius.tables import read_table
-from vesalius.train.convert import convert
+from vesalius.train.convert import UNTRAINED, convert
 from vesalius.train.sources import open_source
 
 
@@ -30,6 +30,21 @@ def test_prompts_are_embedded_to_npy_and_parquet(write_published, tmp_path):
     raw = embed_prompts(source.encoder(), texts)
     norms = np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(np.array([row[2] for row in rows]), raw / norms, atol=1e-5)
+
+
+@pytest.mark.parametrize(("atlas_loss", "warned"), [(True, False), (False, True)])
+def test_prompts_of_a_projection_that_was_never_trained_are_warned_of(
+    write_published, tmp_path, capsys, atlas_loss, warned
+):
+    path, base, _ = write_published(atlas_loss=atlas_loss)
+    done = convert(open_source(path, base=str(base)), "run", out=tmp_path / "run")
+    assert done.warnings == ([UNTRAINED] if warned else [])
+    (tmp_path / "prompts.txt").write_text("liver\n")
+    arguments = ["embed", str(tmp_path / "run"), "--prompts", str(tmp_path / "prompts.txt")]
+    assert main([*arguments, "--out", str(tmp_path / "raw.npy")]) == 0
+    assert "never trained" not in " ".join(capsys.readouterr().err.split())
+    assert main([*arguments, "--modality", "ct", "--out", str(tmp_path / "ct.npy")]) == 0
+    assert (f"warning: {UNTRAINED}" in " ".join(capsys.readouterr().err.split())) == warned
 
 
 def test_a_modality_needs_a_projection(write_published, tmp_path):

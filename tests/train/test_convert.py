@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from vesalius.model.region_encoder import UNET_SIZES, UNetSize
 from vesalius.model.region_model import RegionModel, RegionModelSize
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.predict.embed import embed_prompts, encode_texts
-from vesalius.train.convert import UNTRAINED, convert
+from vesalius.train.convert import OWN_TOKENS, UNTRAINED, convert
 from vesalius.train.region_file import read_region_weights, write_region_weights
 from vesalius.train.run import load_region_model, read_run, train_regions, with_network_of
 from vesalius.train.sources import open_source
@@ -205,6 +206,24 @@ def test_the_segmentation_codes_file_has_its_names_and_shapes(write_published, t
     assert again.prompts().modalities == MODALITIES[:4]
 
 
+def test_tokens_that_are_not_the_published_ones_are_told_and_come_back(write_published, tmp_path):
+    path, base, _ = write_published(width=768, hidden=768, num_layers=1, channels=(2,), num_modalities=4)
+    source = open_source(path, base=str(base))
+    convert(source, "run", out=tmp_path / "run")
+    assert convert(open_source(tmp_path / "run", base=None), "sat", out=tmp_path / "published.pth").warnings == []
+    for file in base.glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "run" / "encoder")
+    run = open_source(tmp_path / "run", base=None)
+    assert (source.tokens, run.tokens) == ("published", "own")
+    assert convert(run, "sat", out=tmp_path / "sat.pth").warnings == [OWN_TOKENS]
+    assert convert(run, "safetensors", out=tmp_path / "x.safetensors").warnings == []
+    expected = embed_prompts(run.encoder(), TEXTS)
+    assert not np.allclose(embed_prompts(source.encoder(), TEXTS), expected, atol=1e-3)
+    for name in ("sat.pth", "x.safetensors"):
+        again = open_source(tmp_path / name, base=str(base))
+        np.testing.assert_allclose(embed_prompts(again.encoder(), TEXTS), expected, atol=1e-5)
+
+
 def test_a_stage_1_checkpoint_gives_raw_features_and_warns_of_more(write_published, tmp_path):
     path, base, _ = write_published("textual_only.pth", atlas_loss=False)
     source = open_source(path, base=str(base))
@@ -212,10 +231,46 @@ def test_a_stage_1_checkpoint_gives_raw_features_and_warns_of_more(write_publish
     assert (raw.written, raw.warnings) == ([tmp_path / "raw"], [])
     assert not list((tmp_path / "raw").glob("*Dense"))
     assert convert(source, "sentence-transformers", out=tmp_path / "ct", modality="ct").warnings == [UNTRAINED]
-    convert(source, "run", out=tmp_path / "run")
+    assert convert(source, "run", out=tmp_path / "run").warnings == [UNTRAINED]
     assert read_run(tmp_path / "run")["stage"] == "text"
     with pytest.raises(FolderError, match="a run of stage 'text'"):
         load_region_model(tmp_path / "run")
+
+
+@pytest.mark.parametrize("atlas_loss", [True, False])
+def test_a_text_side_alone_is_no_run_because_its_projection_would_be_lost(write_published, tmp_path, atlas_loss):
+    path, base, _ = write_published(width=768, hidden=768, num_layers=1, channels=(2,), atlas_loss=atlas_loss)
+    convert(open_source(path, base=None), "sat", out=tmp_path / "sat.pth")
+    with pytest.raises(SettingError, match=r"would lose its text projection.*convert to sentence-transformers"):
+        convert(open_source(tmp_path / "sat.pth", base=str(base)), "run", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_2_file_with_a_text_tower_alone_is_a_text_run(write_published, tmp_path):
+    def tower_alone(content):
+        state = content["model_state_dict"]
+        content["model_state_dict"] = {key: value for key, value in state.items() if "text_tower" in key}
+
+    path, base, _ = write_published(change=tower_alone)
+    source = open_source(path, base=str(base))
+    assert source.stage == 2
+    convert(source, "run", out=tmp_path / "run")
+    assert read_run(tmp_path / "run")["stage"] == "text"
+
+
+def test_an_encoder_folder_with_damaged_weights_is_refused(write_published, tmp_path):
+    path, base, _ = write_published()
+    convert(open_source(path, base=str(base)), "sentence-transformers", out=tmp_path / "raw", features="raw")
+    weights = tmp_path / "raw" / "model.safetensors"
+    whole, tensors = weights.read_bytes(), safetensors.torch.load_file(weights)
+    name = next(name for name in tensors if "word_embeddings" in name)
+    narrow = safetensors.torch.save({**tensors, name: tensors[name][:, :8].contiguous()}, metadata={"format": "pt"})
+    for content in (whole[:1000], whole[:-10], b"", narrow):
+        weights.write_bytes(content)
+        with pytest.raises(InputError, match=r"raw: cannot be loaded \(.*check that the folder is complete") as caught:
+            convert(open_source(tmp_path / "raw", base=None), "run", out=tmp_path / "run")
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_sentence_transformers_folder_converts_to_raw_features_and_a_run(tmp_path):

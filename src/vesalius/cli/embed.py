@@ -28,7 +28,8 @@ def embed(
         normalise: scale to unit norm.
     """
     from vesalius.predict.embed import check_embeddings_path, embed_prompts, read_prompts, write_embeddings
-    from vesalius.train.progress import progress_bar
+    from vesalius.train.convert import UNTRAINED
+    from vesalius.train.progress import progress_bar, say
     from vesalius.train.sources import open_source
 
     check_embeddings_path(out)
@@ -40,4 +41,6 @@ def embed(
             advance=lambda num: advance(num),
         )  # fmt: skip
     write_embeddings(out, texts, embeddings, modality=modality)
+    if modality is not None and source.stage == 1:
+        say(f"warning: {UNTRAINED}")
     print(f"embeddings: {out} ({embeddings.shape[0]} × {embeddings.shape[1]})")

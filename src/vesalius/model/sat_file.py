@@ -37,6 +37,8 @@ _DAMAGE = (
 """What PyTorch's restricted unpickler raises on bytes that are no checkpoint."""
 
 Stage = Literal[1, 2]
+Tokens = Literal["published", "own"]
+"""What stands around a text: ``[CLS]`` and ``[SEP]``, as published, or the special tokens of the tower's own model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class SatFile:
         tensors: published name, without ``module.`` → value; no duplicates, no ``position_ids``.
         origins: what the weights were made from, where the file says it: those that `vesalius convert` wrote do.
         last_gelu: whether a GELU closes the region projection, as in every published file.
+        tokens: what the text tower was trained to read around a text.
     """
 
     path: Path
@@ -60,6 +63,7 @@ class SatFile:
     tensors: Mapping[str, Tensor]
     origins: Sequence[Origin] = ()
     last_gelu: bool = True
+    tokens: Tokens = "published"
 
     def describe(self) -> str:
         """Returns one line that says what the file is."""
@@ -161,15 +165,17 @@ def read_sat_file(path: Path) -> SatFile:
         tensors=tensors,
         origins=_origins(content.get("sources"), path),
         last_gelu=content.get("last_gelu") != 0,
+        tokens="own" if content.get("tokens") == "own" else "published",
     )
 
 
 def sat_file_details(
-    *, step: int | None, stage: Stage, origins: Sequence[Origin], last_gelu: bool
+    *, step: int | None, stage: Stage, origins: Sequence[Origin], last_gelu: bool, tokens: Tokens
 ) -> dict[str, int | str]:
     """Returns what a file written by us says beside its tensors, as `read_sat_file` reads it."""
     sources = json.dumps([asdict(origin) for origin in origins], ensure_ascii=False)
-    return {"stage": stage, "sources": sources, "last_gelu": int(last_gelu), **({} if step is None else {"step": step})}
+    details = {"stage": stage, "sources": sources, "last_gelu": int(last_gelu), "tokens": tokens}
+    return {**details, **({} if step is None else {"step": step})}
 
 
 def _origins(sources: object, path: Path) -> list[Origin]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from vesalius.errors import InputError, SettingError
-from vesalius.model.sat_file import DAMAGED, SatFile
+from vesalius.model.sat_file import DAMAGED, SatFile, Tokens
 from vesalius.model.text_encoder import TextEncoder
 
 MAX_LENGTH = 256
@@ -98,10 +98,12 @@ def text_tower(file: SatFile, base: str) -> TextEncoder:
     _compare(config, kind, _sizes(file), file=file, base=base)
     network = AutoModel.from_config(config)
     network.load_state_dict(file.part(f"text_tower.{file.tower}.", network))
-    published = _published_tokenizer(tokenizer, config, base=base)
+    _check_tokenizer(tokenizer, config, base=base)
+    if file.tokens == "published":
+        tokenizer = _published_tokenizer(tokenizer, config)
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
-        published.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         transformer = Transformer(folder, max_seq_length=_max_length(config))
     modules: list[nn.Module] = [
         transformer,
@@ -136,6 +138,11 @@ def kind_of(encoder: TextEncoder) -> str:
         f"an encoder of type {encoder.model_type} with pooling {pooling} has no place in the published layout",
         remedy="convert to sentence-transformers or onnx",
     )
+
+
+def tokens_of(encoder: TextEncoder) -> Tokens:
+    """Returns what an encoder reads around a text."""
+    return "published" if encoder.puts_around("[CLS]", "[SEP]") else "own"
 
 
 def tower_tensors(encoder: TextEncoder) -> dict[str, Tensor]:
@@ -214,12 +221,7 @@ def _max_length(config: Any) -> int:
     return min(MAX_LENGTH, config.max_position_embeddings - reserved)
 
 
-def _published_tokenizer(tokenizer: Any, config: Any, *, base: str) -> PreTrainedTokenizerFast:
-    """Returns the tokeniser with the special tokens of the published tokenisation.
-
-    It puts the tokens ``[CLS]`` and ``[SEP]`` around every text whatever the model's own are (MPNet was trained with ``<s>`` and
-    ``</s>``), pads with id 0, and cuts behind 256 tokens. Padding has no influence on a feature.
-    """
+def _check_tokenizer(tokenizer: Any, config: Any, *, base: str) -> None:
     vocabulary = tokenizer.get_vocab()
     if not tokenizer.is_fast or not {"[CLS]", "[SEP]"} <= vocabulary.keys():
         raise InputError("a tokeniser without [CLS] and [SEP]", where=base, remedy="give a BERT or MPNet model")
@@ -229,6 +231,15 @@ def _published_tokenizer(tokenizer: Any, config: Any, *, base: str) -> PreTraine
             where=base,
             remedy="give the folder of the tower's own model",
         )
+
+
+def _published_tokenizer(tokenizer: Any, config: Any) -> PreTrainedTokenizerFast:
+    """Returns the tokeniser with the special tokens of the published tokenisation.
+
+    It puts the tokens ``[CLS]`` and ``[SEP]`` around every text whatever the model's own are (MPNet was trained with ``<s>`` and
+    ``</s>``), pads with id 0, and cuts behind 256 tokens. Padding has no influence on a feature.
+    """
+    vocabulary = tokenizer.get_vocab()
     backend = tokenizer.backend_tokenizer
     backend.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from torch import Tensor, nn
@@ -15,6 +17,11 @@ from torch import Tensor, nn
 from vesalius.errors import InputError, SettingError
 
 POOLING_MODES = ("mean", "cls")
+
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What the libraries raise on a folder with files that are missing, truncated, or do not fit together."""
 
 
 class TextEncoder(nn.Module):
@@ -64,9 +71,10 @@ class TextEncoder(nn.Module):
             raise InputError("no sentence-transformers folder (no modules.json)", where=name, remedy="check the path")
         try:
             model = SentenceTransformer(name, device="cpu", local_files_only=not str(source).startswith("hub:"))
-        except (OSError, ValueError, KeyError) as error:
+        except _DAMAGE as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                f"cannot be loaded ({error})", where=name, remedy="check that the folder is complete"
+                f"cannot be loaded ({reason[0]})", where=name, remedy="check that the folder is complete"
             ) from error
         return cls(model)
 
@@ -121,6 +129,11 @@ class TextEncoder(nn.Module):
         tokenizer = cast("Any", self._transformer.tokenizer)
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
         return cast("list[list[int]]", encoded["input_ids"])
+
+    def puts_around(self, begin: str, end: str) -> bool:
+        """Whether a text is tokenised as `begin` … `end`."""
+        vocabulary = cast("Any", self._transformer.tokenizer).get_vocab()
+        return self.tokenise([""], max_length=self.max_length) == [[vocabulary.get(begin), vocabulary.get(end)]]
 
     def forward(self, input_ids: Int64[Tensor, "n t"], attention_mask: Int64[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """Returns the pooled features, not normalised; padding has no influence."""

@@ -28,6 +28,10 @@ Format = Literal["sentence-transformers", "sat", "safetensors", "onnx", "run"]
 Features = Literal["raw", "prompts"]
 
 UNTRAINED = "projection and modality embedding of a stage-1 checkpoint were never trained; what they give is random"
+OWN_TOKENS = (
+    "the text tower was trained with its own special tokens around a text (MPNet: <s> … </s>); the segmentation code feeds "
+    "[CLS] … [SEP], so prompts differ there"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,11 @@ def _variants(prompts: PromptProjection | None, features: Features, modality: Mo
 def _weights(source: Source, to: str, out: Path) -> Conversion:
     tensors = source.published()
     details = sat_file_details(
-        step=source.step, stage=source.stage, origins=source.facts().origins, last_gelu=source.last_gelu
+        step=source.step,
+        stage=source.stage,
+        origins=source.facts().origins,
+        last_gelu=source.last_gelu,
+        tokens=source.tokens,
     )
     warnings = []
     if to == "sat":
@@ -154,6 +162,8 @@ def _weights(source: Source, to: str, out: Path) -> Conversion:
             )
         if source.stage == 1:
             warnings.append(UNTRAINED)
+        if source.tokens == "own":
+            warnings.append(OWN_TOKENS)
     with writing(out) as temporary:
         _save(tensors, details, temporary, as_pickle=to == "sat")
     return Conversion(written=[out], warnings=warnings)
@@ -169,7 +179,13 @@ def _save(tensors: dict[str, Tensor], details: Mapping[str, int | str], path: Pa
 def _run(source: Source, out: Path) -> Conversion:
     if isinstance(source, RunSource):
         raise SettingError("a run is a run already", remedy="use it as it is")
-    encoder, model, facts = source.encoder(), source.model(), source.facts()
+    model = source.model()
+    if model is None and source.prompts() is not None:
+        raise SettingError(
+            "a text side without region encoder; a run would lose its text projection",
+            remedy="give the whole checkpoint, or convert to sentence-transformers",
+        )
+    encoder, facts = source.encoder(), source.facts()
     with writing_folder(out) as temporary:
         encoder.save(temporary / ENCODER)
         write_model_card(
@@ -177,6 +193,7 @@ def _run(source: Source, out: Path) -> Conversion:
         )
         if model is not None:
             write_region_weights(temporary, model, region_keys=[])
-        details = {"stage": "regions" if source.stage == 2 else "text", "step": source.step, "recipe": facts.recipe}
+        stage = "regions" if model is not None and source.stage == 2 else "text"
+        details = {"stage": stage, "step": source.step, "recipe": facts.recipe}
         write_manifest(temporary, kind=KIND, schema=SCHEMA, origins=facts.origins, details=details)
-    return Conversion(written=[out])
+    return Conversion(written=[out], warnings=[UNTRAINED] if source.stage == 1 and model is not None else [])

@@ -14,8 +14,8 @@ from vesalius.folder import Origin, origins_of, sha256_of
 from vesalius.model.aligner import PromptProjection
 from vesalius.model.region_model import RegionModel
 from vesalius.model.sat import check_sat_file, prompt_projection, published_tensors, region_model, with_duplicates
-from vesalius.model.sat_file import SatFile, Stage, read_sat_file
-from vesalius.model.sat_text import TOWER_KINDS, text_tower
+from vesalius.model.sat_file import SatFile, Stage, Tokens, read_sat_file
+from vesalius.model.sat_text import TOWER_KINDS, text_tower, tokens_of
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.train.region_file import read_region_weights
 from vesalius.train.run import CONFIG, ENCODER, last_validation, read_run
@@ -74,14 +74,20 @@ class FileSource:
         """Whether a GELU closes the region projection."""
         return self.file.last_gelu
 
+    @property
+    def tokens(self) -> Tokens:
+        """What the text tower reads around a text."""
+        return self.file.tokens
+
     def facts(self) -> Facts:
         """Returns where the file comes from; its terms are its authors'."""
         name = self.file.path.name
+        tokens = "published: `[CLS]` … `[SEP]`, padding id 0" if self.tokens == "published" else "by its own model"
         return Facts(
             title="Vesalius text encoder" if self.file.origins else "Text encoder of SAT-Pretrain",
             origins=self.file.origins or self._published_origins(),
             recipe=f"Imported from {name} ({self.description}); not trained further. "
-            "Texts are tokenised as published: `[CLS]` … `[SEP]`, padding id 0, at most 256 tokens.",
+            f"Texts are tokenised as {tokens}, at most 256 tokens.",
         )
 
     def _published_origins(self) -> list[Origin]:
@@ -114,7 +120,7 @@ class FileSource:
         return text_tower(self.file, self.base)
 
     def encoder(self) -> TextEncoder:
-        """Returns the text tower, with the published tokenisation.
+        """Returns the text tower, with the tokenisation it was trained under.
 
         Raises:
             SettingError: `base` is None.
@@ -170,6 +176,11 @@ class FolderSource:
         """Returns the text encoder."""
         return self._encoder
 
+    @property
+    def tokens(self) -> Tokens:
+        """What the text encoder reads around a text."""
+        return tokens_of(self._encoder)
+
     def prompts(self) -> PromptProjection | None:
         """Returns None: such a folder has no projection of its own."""
         return None
@@ -218,6 +229,11 @@ class RunSource:
     def last_gelu(self) -> bool:
         """Whether a GELU closes the region projection."""
         return self._model is None or self._model.size.last_gelu
+
+    @property
+    def tokens(self) -> Tokens:
+        """What the text encoder reads around a text."""
+        return tokens_of(self._encoder)
 
     def facts(self) -> Facts:
         """Returns every setting of the run, its data and its last validation."""
