@@ -328,6 +328,16 @@ def test_a_folder_of_other_things_or_other_cases_is_refused(source, made, tmp_pa
         prepare([source("one")], resolver=resolver, settings=OWN, out="http://x/y")
 
 
+@pytest.mark.parametrize("step", [800.0, 1e12])
+def test_a_false_spacing_asks_for_no_memory(source, body, resolver, step):
+    image, label_map = body
+    affine = np.diag([step, step, step, 1.0])
+    false = replace(image, affine=affine), [replace(label_map, affine=affine)]
+    with pytest.raises(InputError, match=r"spacing of .* mm makes .* voxels .* --own-spacing"):
+        prepare_case(source(load=lambda: false), resolver, PUBLISHED)
+    prepare_case(source(load=lambda: false), resolver, OWN)
+
+
 def test_hidden_files_that_are_not_ours_stay(source, resolver, tmp_path):
     head, other = tmp_path / "out/cases/.git/HEAD", tmp_path / "out/thesis.docx"
     head.parent.mkdir(parents=True)
