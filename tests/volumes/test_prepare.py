@@ -289,7 +289,7 @@ def test_killed_at_any_point_the_next_call_does_what_is_missing(source, made, tm
         out = tmp_path / f"stopped{stop_at}"
         with pytest.raises(KeyboardInterrupt):
             prepare(sources, resolver=resolver, settings=OWN, out=out, progress=killed)
-        (out / "cases" / ".two.zarr.killed").mkdir(parents=True)
+        (out / "cases" / ".two.zarr.killed_0").mkdir(parents=True)
         with pytest.raises(FolderError):
             CaseStore.open(out)
         outcome = prepare(sources, resolver=resolver, settings=OWN, out=out)
@@ -326,6 +326,37 @@ def test_a_folder_of_other_things_or_other_cases_is_refused(source, made, tmp_pa
         prepare([], resolver=resolver, settings=OWN, out=tmp_path / "none")
     with pytest.raises(InputError, match="no address"):
         prepare([source("one")], resolver=resolver, settings=OWN, out="http://x/y")
+
+
+@pytest.mark.parametrize("step", [800.0, 1e12])
+def test_a_false_spacing_asks_for_no_memory(source, body, resolver, step):
+    image, label_map = body
+    affine = np.diag([step, step, step, 1.0])
+    false = replace(image, affine=affine), [replace(label_map, affine=affine)]
+    with pytest.raises(InputError, match=r"spacing of .* mm makes .* voxels .* --own-spacing"):
+        prepare_case(source(load=lambda: false), resolver, PUBLISHED)
+    prepare_case(source(load=lambda: false), resolver, OWN)
+
+
+def test_hidden_files_that_are_not_ours_stay(source, resolver, tmp_path):
+    head, other = tmp_path / "out/cases/.git/HEAD", tmp_path / "out/thesis.docx"
+    head.parent.mkdir(parents=True)
+    head.write_text("ref")
+    other.write_text("text")
+    with pytest.raises(FolderError, match="something else"):
+        prepare([source("one")], resolver=resolver, settings=OWN, out=tmp_path / "out")
+    other.unlink()
+    unfinished = tmp_path / "out/cases/.one.zarr.old.abcd_012"
+    unfinished.mkdir()
+    stranger = tmp_path / "out/cases/mine.txt"
+    stranger.write_text("text")
+    with pytest.raises(FolderError, match="not among those"):
+        prepare([source("one")], resolver=resolver, settings=OWN, out=tmp_path / "out")
+    assert unfinished.is_dir()
+    stranger.unlink()
+    prepare([source("one")], resolver=resolver, settings=OWN, out=tmp_path / "out")
+    assert head.read_text() == "ref"
+    assert not unfinished.exists()
 
 
 def test_a_patient_is_on_one_side_and_it_is_the_most_held_out_official_one(source, made):

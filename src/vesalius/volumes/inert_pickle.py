@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-_LARGEST = 2**28
+LARGEST = 2**28
+"""Bytes of a pickle that is read."""
+
+_MOST_ITEMS = 2**20
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,7 +53,7 @@ def read_inert(data: bytes) -> Any:
     Raises:
         ValueError: it is damaged, larger than 256 MiB, or uses an instruction that is not followed.
     """
-    if len(data) > _LARGEST:
+    if len(data) > LARGEST:
         raise ValueError(f"{len(data)} bytes are too many")
     machine = _Machine()
     try:
@@ -67,10 +70,20 @@ def plain(value: Any) -> Any:
     """Returns numbers and arrays of NumPy as lists and numbers, and tuples and lists as lists of these.
 
     Raises:
-        ValueError: something else is in it.
+        ValueError: something else is in it, or more than a million items: a list may hold another many times, or itself.
     """
+    try:
+        return _plain(value, [_MOST_ITEMS])
+    except RecursionError:
+        raise ValueError("lists too deep in each other") from None
+
+
+def _plain(value: Any, budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise ValueError(f"more than {_MOST_ITEMS} items")
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [_plain(item, budget) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Noted) and value.name.startswith("numpy.") and value.name.endswith(".scalar"):
@@ -79,10 +92,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Noted) and value.name.startswith("numpy.") and value.name.endswith("._reconstruct"):
         _, shape, dtype, first_axis_fastest, data = value.state
         array = np.frombuffer(data, dtype=_dtype(dtype))
+        budget[0] -= array.size
         return array.reshape(shape, order="F" if first_axis_fastest else "C").tolist()
     if isinstance(value, Noted) and value.name.startswith("numpy.") and value.name.endswith("._frombuffer"):
         data, dtype, shape, order = value.arguments
-        return np.frombuffer(data, dtype=_dtype(dtype)).reshape(shape, order="F" if order == "F" else "C").tolist()
+        array = np.frombuffer(data, dtype=_dtype(dtype))
+        budget[0] -= array.size
+        return array.reshape(shape, order="F" if order == "F" else "C").tolist()
     raise ValueError(f"{getattr(value, 'name', type(value).__name__)} is no number")
 
 
@@ -131,7 +147,9 @@ def _set_items(machine: _Machine) -> None:
 
 
 def _set_item(held: dict[Any, Any], key: Any, value: Any) -> None:
-    held[key if isinstance(key, (str, int, float, tuple)) else repr(type(key))] = value
+    # A tuple of tuples may hold one of them many times, and would be hashed as often.
+    is_flat = isinstance(key, tuple) and not any(isinstance(item, tuple) for item in key)
+    held[key if is_flat or isinstance(key, (str, int, float)) else repr(type(key))] = value
 
 
 def _set_one_item(machine: _Machine) -> None:
@@ -202,6 +220,7 @@ _BUILDING: dict[str, Callable[[_Machine], None]] = {
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),
+    "DUP": lambda machine: machine.stack.append(machine.stack[-1]),
     "POP": lambda machine: machine.stack.pop() and None,
     "STACK_GLOBAL": _note_global,
     "REDUCE": _note_call,

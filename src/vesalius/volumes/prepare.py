@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ from vesalius.volumes.place import Place
 from vesalius.volumes.prepare_case import PrepareSettings, Wholes, prepare_case, prepare_image
 from vesalius.volumes.store_tables import SCHEMA, STORE_NAMES, Reject, case_name, write_tables
 from vesalius.volumes.workers import Here, Workers
+
+_UNFINISHED = re.compile(r"\..+\.zarr\.(old\.)?[a-z0-9_]{8}")
+"""What `writing_folder` calls a case while it writes it, and the one before while that goes."""
 
 __all__ = ["PrepareOutcome", "PrepareSettings", "Shard", "prepare", "prepare_case", "prepare_image"]
 
@@ -264,17 +268,12 @@ def _check_out(place: Place, case_ids: set[CaseId], shard: Shard | None) -> None
     if not case_ids:
         raise InputError("no case to prepare", remedy="check the folder of the dataset")
     there = place.names("")
-    is_store = "cases" in there or all(name in STORE_NAMES or name.startswith(".") for name in there)
+    is_store = all(name in STORE_NAMES or name.startswith(".") for name in there)
     if (place.path is not None and place.path.is_file()) or not is_store:
         raise FolderError("this holds something else than cases", where=place, remedy="give a new folder")
     known = {case_name(case_id).rpartition("/")[2] for case_id in case_ids}
-    others = []
-    for name in place.names("cases"):
-        if name.startswith("."):
-            if shard is None:
-                place.remove(f"cases/{name}")  # a case that a killed preparation did not finish
-        elif name not in known:
-            others.append(name.removesuffix(".zarr"))
+    held = place.names("cases")
+    others = [name.removesuffix(".zarr") for name in held if name not in known and not name.startswith(".")]
     if others:
         named = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
         raise FolderError(
@@ -282,6 +281,9 @@ def _check_out(place: Place, case_ids: set[CaseId], shard: Shard | None) -> None
             where=place,
             remedy="give another folder, or delete this one",
         )
+    for name in held if shard is None else ():
+        if _UNFINISHED.fullmatch(name):
+            place.remove(f"cases/{name}")  # a killed preparation left it
 
 
 def _read_if_whole(place: Place, name: str) -> CaseRecord | None:

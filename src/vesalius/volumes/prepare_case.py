@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,9 @@ from vesalius.volumes.regions import Region, find_regions, join_regions, region_
 
 Wholes = Callable[[Sequence[ResolvedLabel]], Sequence[ResolvedWhole]]
 """What the regions of a case stand for → the structures that two of them make up together."""
+
+_LARGEST_FACTOR, _ALWAYS_ALLOWED, _LARGEST_GRID = 64, 2**27, 2**32
+"""How many times its voxels an image may become, the voxels (0.5 GiB) it may become anyway, and (16 GiB) never exceed."""
 
 _Found = tuple[Region, BoxMask]
 
@@ -176,7 +180,20 @@ def _joined(found: Sequence[_Found], naming: Naming, wholes: Wholes, image: Imag
 
 def _resample_image(image: Image, settings: PrepareSettings) -> Image:
     oriented = reorient(image, settings.orientation)
-    spacing = settings.spacing_mm or spacing_mm(oriented.affine)
+    own = spacing_mm(oriented.affine)
+    spacing = settings.spacing_mm or own
+    # In floats: what a header says may be more than a whole number of NumPy holds.
+    num_voxels = math.prod(
+        max(1.0, size * step / new) for size, step, new in zip(oriented.data.shape, own, spacing, strict=True)
+    )
+    if settings.spacing_mm is not None and num_voxels > min(
+        max(_LARGEST_FACTOR * image.data.size, _ALWAYS_ALLOWED), _LARGEST_GRID
+    ):
+        raise InputError(
+            f"a spacing of {' × '.join(f'{step:g}' for step in own)} mm makes {num_voxels:.3g} voxels of "
+            f"{image.data.size}",
+            remedy="correct the spacing in the header, or keep it with --own-spacing",
+        )
     affine, shape = grid_with_spacing(oriented, spacing)
     return resample(oriented, affine, shape, order=1, anti_alias=settings.anti_alias)
 

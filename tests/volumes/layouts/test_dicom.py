@@ -194,6 +194,28 @@ def test_names_that_tell_a_patient_are_refused(tmp_path, body, dicom):
         list(source.load()[1])
 
 
+@pytest.mark.parametrize("name", ["Doebelius_GTV", "GTV (anna)", "ng_tumour", "PTV Ng", "Ohm", "XQ-4471 liver"])
+def test_a_part_of_a_name_tells_too_and_so_does_what_only_the_object_says(tmp_path, body, dicom, name):
+    series = dicom.series(tmp_path / "x", body[0])
+    dicom.seg(tmp_path / "seg.dcm", series, {name: body[1].data == 3})
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    dataset.OtherPatientNames, dataset.PatientID = ["Ng^Mai", "Weber-Ohm^Anna^^MR"], "XQ-4471"
+    dataset.save_as(tmp_path / "seg.dcm")
+    (source,) = cases(tmp_path)
+    with pytest.raises(InputError, match="tells the patient"):
+        list(source.load()[1])
+
+
+def test_words_that_only_hold_a_short_name_are_kept(tmp_path, body, dicom):
+    series = dicom.series(tmp_path / "x", body[0])
+    dicom.seg(tmp_path / "seg.dcm", series, {"lung MR": body[1].data == 3})
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    dataset.PatientName = "Ng^Mai^^MR"
+    dataset.save_as(tmp_path / "seg.dcm")
+    (source,) = cases(tmp_path)
+    assert [dict(one.labels) for one in source.load()[1]] == [{1: "lung MR"}]
+
+
 def test_a_series_of_another_modality_fails_alone_unless_it_is_said(tmp_path, body, dicom):
     series = dicom.series(tmp_path / "x", body[0])
     dicom.seg(tmp_path / "seg.dcm", series, {"spine": body[1].data == 3})

@@ -8,8 +8,10 @@ import pytest
 import SimpleITK
 
 from vesalius.errors import InputError, SettingError
+from vesalius.volumes.inert_pickle import plain, read_inert
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.layouts.nnunet import nnunet_cases
+from vesalius.volumes.layouts.nnunet_preprocessed import _plan
 
 
 def describe(folder, labels, channels=None, **more):
@@ -179,6 +181,28 @@ def test_resampled_cases_keep_their_field_of_view(tmp_path, body, write_grid):
     assert found.data.shape[2] == 4
     np.testing.assert_allclose(np.linalg.norm(found.affine[:3, 2]), 6, atol=1e-5)
     np.testing.assert_allclose(found.affine[2, 3], 30 + 1.5 * 3, atol=1e-5)
+
+
+@pytest.mark.parametrize("parents", [("a",), ("b", "a")])
+def test_configurations_that_inherit_from_each_other_are_refused(tmp_path, parents):
+    held = {name: {"inherits_from": parent} for name, parent in zip("ab", parents, strict=False)}
+    (tmp_path / "plans.json").write_text(json.dumps({"configurations": held}))
+    with pytest.raises(InputError, match="'a' inherits from itself"):
+        _plan(tmp_path / "plans.json", "a")
+
+
+def test_lists_that_hold_one_another_many_times_are_refused():
+    value = 1.0
+    key = b"K\x01"
+    for _ in range(40):
+        value, key = [value, value], key + b"2\x86"  # the pickle of a tuple that holds the one before twice
+    with pytest.raises(ValueError, match="items"):
+        plain(read_inert(pickle.dumps(value)))
+    assert len(read_inert(b"}" + key + b"Ns.")) == 1
+    ring = []
+    ring.append(ring)
+    with pytest.raises(ValueError, match="too deep"):
+        plain(read_inert(pickle.dumps(ring)))
 
 
 def test_a_case_without_properties_needs_an_orientation(tmp_path, body, write_grid):

@@ -112,6 +112,14 @@ def test_converted_cases_prepare_to_the_same_arrays(lines, body, prepared, tmp_p
         np.testing.assert_array_equal(masks[name], mask)
 
 
+def test_a_label_may_hold_the_name_of_its_folder(lines, body, tmp_path):
+    boxes = convert(tmp_path, body, ["lumbar vertebrae 1 (l1)"])
+    (tmp_path / "masks").rename(tmp_path / "1")
+    more = {"renorm_image": "0.npy", "renorm_segmentation_dir": "1", "renorm_y1x1z1_y2x2z2": boxes}
+    (source,) = sat_ds_cases(lines(label=["lumbar vertebrae 1 (l1)"], modality="CT", **more))
+    assert [dict(one.labels) for one in source.load()[1]] == [{1: "lumbar vertebrae 1 (l1)"}]
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

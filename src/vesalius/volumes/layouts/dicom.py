@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.valuerep import PersonName
 
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import Origin
@@ -34,10 +35,12 @@ _MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "PT": "pet", "US": "
 _HEADER = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"),
     *("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "SeriesDescription", "ProtocolName"),
+    *("OtherPatientIDs", "OtherPatientNames", "StudyID"),
     *("ImageType", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"),
 )
 _SHORTEST_NAME = 4
-"""Letters or digits from which on an identifier is searched for in other words: shorter ones are part of too many."""
+"""Letters or digits from which on an identifier is searched for in other words: shorter ones are part of too many.
+Names of fewer letters are compared with whole words."""
 
 
 @dataclass(kw_only=True)
@@ -101,7 +104,7 @@ def dicom_cases(options: LayoutOptions) -> list[SourceCase]:
                     tuple(image.files) if image else (),
                     is_known,
                     tuple((str(one.header.Modality), path) for one in objects for path in one.files),
-                    _identifiers(holder.header),
+                    tuple(sorted({word for one in (holder, *objects) for word in _identifiers(one.header)})),
                     f"series {name}",
                 ),
                 origins=(origin,),
@@ -247,15 +250,27 @@ def _hashed_id(dataset: str, uid: str, salt: str) -> CaseId:
 
 
 def _identifiers(header: Any) -> tuple[str, ...]:
-    """Returns what names the patient, as letters and digits in lower case."""
-    name = str(header.get("PatientName", ""))
-    words = [
-        *(str(header.get(key, "")) for key in ("PatientID", "AccessionNumber", "PatientBirthDate")),
-        name,
-        "".join(reversed(name.split("^")[:2])),
-    ]
+    """Returns what names the patient, as letters and digits in lower case: numbers, the whole name, and each word of it."""
+    words = []
+    for key in ("PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate", "StudyID"):
+        words += _texts(header.get(key))
     plain = {_letters(word) for word in words}
-    return tuple(sorted(word for word in plain if len(word) >= _SHORTEST_NAME))
+    parts: set[str] = set()
+    for name in _texts(header.get("PatientName")) + _texts(header.get("OtherPatientNames")):
+        plain |= {_letters(name), _letters("".join(reversed(name.split("^")[:2])))}
+        for writing in name.split("="):
+            # Family, given and middle names; what follows are titles, such as "MR".
+            for part in re.split(r"[\s,^]+", "^".join(writing.split("^")[:3])):
+                parts |= {_letters(part), *([] if re.search(r"\d", part) else map(_letters, part.split("-")))}
+    short = {part for part in parts if 1 < len(part) < _SHORTEST_NAME and part.isalpha()}
+    return tuple(sorted({word for word in plain | parts if len(word) >= _SHORTEST_NAME} | short))
+
+
+def _texts(value: Any) -> list[str]:
+    """Returns the texts of an element, which may hold one, several or none."""
+    if value is None:
+        return []
+    return [str(value)] if isinstance(value, (str, PersonName)) else [str(one) for one in value]
 
 
 def _letters(text: str) -> str:
@@ -263,7 +278,8 @@ def _letters(text: str) -> str:
 
 
 def _tells(text: str, identifiers: Sequence[str]) -> bool:
-    return any(identifier in _letters(text) for identifier in identifiers)
+    letters, words = _letters(text), set(re.split(r"[\W_]+", text.lower()))
+    return any(one in (letters if len(one) >= _SHORTEST_NAME else words) for one in identifiers)
 
 
 def _check_dataset(dataset: str, series: Any) -> None:

@@ -26,7 +26,7 @@ from vesalius.ids import case_id
 from vesalius.volumes.blosc_file import read_b2nd
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import Image, LabelMap, check_grid, check_intensities, whole_numbers
-from vesalius.volumes.inert_pickle import plain, read_inert
+from vesalius.volumes.inert_pickle import LARGEST, plain, read_inert
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
@@ -147,7 +147,13 @@ def _plan(path: Path, configuration: str) -> Plan:
     held = read_json(path)
     try:
         settings = held["configurations"][configuration]
+        seen = {configuration}
         while "inherits_from" in settings:
+            if settings["inherits_from"] in seen:
+                raise InputError(
+                    f"configuration {configuration!r} inherits from itself", where=path, remedy="preprocess again"
+                )
+            seen.add(settings["inherits_from"])
             parent = held["configurations"][settings["inherits_from"]]
             settings = {**parent, **{key: value for key, value in settings.items() if key != "inherits_from"}}
         x, y, z = (int(axis) for axis in held.get("transpose_forward", (0, 1, 2)))
@@ -246,7 +252,8 @@ def _properties(path: Path) -> Mapping[str, Any]:
         held = read_json(path)
     else:
         try:
-            held = read_inert(path.read_bytes())
+            with path.open("rb") as file:
+                held = read_inert(file.read(LARGEST + 1))  # a byte too many is refused
         except OSError as error:
             raise unreadable(path, error) from error
         except ValueError as error:

@@ -283,7 +283,7 @@ def _load_converted(entry: Entry, orientation: str | None) -> tuple[Image, Itera
 
 
 def _read_converted_mask(path: Path, text: str, box: Any, image: Image, where: str) -> LabelMap:
-    if ".." in path.parts or path.parent.name in text:
+    if text in {"", ".", ".."} or set(text) & set("/\\\0"):
         raise InputError(f"label {text!r} names no file of its folder", where=where, remedy="restore the line")
     whole = isinstance(box, list) and len(box) == 6 and all(isinstance(n, int) for n in box)
     if not whole or not all(0 <= a < b <= n for a, b, n in zip(box[:3], box[3:], image.data.shape, strict=True)):
