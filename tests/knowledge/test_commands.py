@@ -99,7 +99,6 @@ def test_diff_counts_and_lists_what_changed(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build", "--out", "x"], "no source named"),
         (
             ["build", "obx=a.obo", "--out", "x"],
             "unknown kind of source 'obx' – known are: handbook, uberon, mondo, umls=PATH, obo=PATH",
