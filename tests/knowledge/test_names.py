@@ -17,9 +17,13 @@ def test_ascii_names_are_normalised_in_sql_as_in_python(texts):
     assert [text for (text,) in found] == [normalise(text) for text in texts]
 
 
-@pytest.mark.parametrize("text", ["attachesTo", "attaches to", "Attaches_To", " attaches-to "])
+@pytest.mark.parametrize("text", ["attachesTo", "attaches to", "Attaches_To", " attaches  to "])
 def test_a_predicate_is_snake_case(text):
     assert predicate(text) == "attaches_to"
+
+
+def test_a_predicate_keeps_its_punctuation():
+    assert predicate("forms a half-circle around (Via the neck)") == "forms_a_half-circle_around_(via_the_neck)"
 
 
 def test_a_predicate_of_no_letters_is_refused():

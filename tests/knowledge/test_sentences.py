@@ -24,7 +24,7 @@ def test_a_known_predicate_has_several_sentences_and_the_last_names_both_ends():
     [
         ("attaches_to", "It attaches to femur."),
         ("situated_behind", "It is situated behind femur."),
-        ("inferior_to", "It is inferior to femur."),
+        ("inferior_to", "It lies below femur."),
         ("innervated_by", "The femur innervates it."),
         ("bordered_by", "It is bordered by femur."),
     ],
