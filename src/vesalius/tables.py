@@ -71,6 +71,6 @@ def count_by(path: Path, column: str) -> list[tuple[Any, int]]:
         ).fetchall()
 
 
-def literal(path: Path) -> str:
-    """Returns `path` as a quoted SQL string, for statements that take no parameter there."""
-    return "'" + str(path).replace("'", "''") + "'"
+def literal(text: str | Path) -> str:
+    """Returns a text or path as a quoted SQL string, for statements that take no parameter there."""
+    return "'" + str(text).replace("'", "''") + "'"

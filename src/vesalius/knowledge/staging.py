@@ -33,6 +33,7 @@ from vesalius.folder import writing
 from vesalius.ids import concept_id as checked_id
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.predicates import predicate as checked_predicate
+from vesalius.tables import literal
 
 _TEXT = "VARCHAR"
 _PLACE = {"source": _TEXT, "file": _TEXT, "line": "BIGINT", "row": "BIGINT"}
@@ -197,6 +198,4 @@ def _to_parquet(collected: Path, path: Path, schema: dict[str, str]) -> None:
     )
     values = {"file": str(collected), "schema": schema} if collected.exists() else {}
     with writing(path) as temporary, duckdb.connect() as connection:
-        connection.execute(
-            f"COPY ({rows}) TO '{str(temporary).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)", values
-        )
+        connection.execute(f"COPY ({rows}) TO {literal(temporary)} (FORMAT parquet)", values)

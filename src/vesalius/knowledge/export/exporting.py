@@ -153,11 +153,6 @@ def _kinds(manifest: Mapping[str, Any], origins: Sequence[Origin]) -> dict[str, 
     return {origin.name: str(told.get(origin.name, origin.name.split("/")[0])) for origin in origins}
 
 
-def quoted(text: str) -> str:
-    """Returns `text` as a quoted SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def values_of(mapping: Mapping[str, str]) -> str:
     """Returns a mapping as rows of a SQL ``VALUES`` list."""
-    return ", ".join(f"({quoted(key)}, {quoted(value)})" for key, value in mapping.items())
+    return ", ".join(f"({literal(key)}, {literal(value)})" for key, value in mapping.items())

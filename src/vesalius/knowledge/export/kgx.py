@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vesalius.knowledge.export.biolink import CATEGORIES, CURATED, FALLBACK_CATEGORY, FALLBACK_PREDICATE, PREDICATES
-from vesalius.knowledge.export.exporting import exporting, quoted, values_of
+from vesalius.knowledge.export.exporting import exporting, values_of
+from vesalius.tables import literal
 
 _TSV = "FORMAT csv, DELIMITER '\t', QUOTE '', ESCAPE '', HEADER true, NULLSTR ''"
 _SCOPES = ("exact", "narrow", "broad", "related")
@@ -59,7 +60,7 @@ def _listed(text: str, *, where: str = "true") -> str:
 
 def _nodes() -> str:
     text = _plain("text")
-    scopes = ", ".join(f"{_listed(text, where=f'scope = {quoted(scope)}')} AS {scope}_synonym" for scope in _SCOPES)
+    scopes = ", ".join(f"{_listed(text, where=f'scope = {literal(scope)}')} AS {scope}_synonym" for scope in _SCOPES)
     return f"""
         WITH names AS (
             SELECT concept_number, {_listed(text)} AS synonym, {scopes} FROM {{synonyms}} GROUP BY concept_number
@@ -81,7 +82,7 @@ def _nodes() -> str:
 
 
 def _edges(curated: Sequence[str]) -> str:
-    is_curated = f"r.source IN ({', '.join(map(quoted, curated))})" if curated else "false"
+    is_curated = f"r.source IN ({', '.join(map(literal, curated))})" if curated else "false"
     return f"""
         SELECT md5(concat_ws(chr(31), r.subject, r.predicate, r.object, r.source)) AS id, r.subject,
             coalesce(b.biolink, '{FALLBACK_PREDICATE}') AS predicate, r.object, 'biolink:Association' AS category,

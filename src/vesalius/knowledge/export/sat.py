@@ -30,7 +30,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vesalius.knowledge.export.exporting import Export, exporting, quoted, values_of
+from vesalius.knowledge.export.exporting import Export, exporting, values_of
+from vesalius.tables import literal
 
 UMLS_DEFINITIONS = "umls_def.csv"
 UMLS_RELATIONS = "umls_kg.csv"
@@ -176,7 +177,7 @@ def _relation_rows(file: str) -> str:
         SELECT s.name, 'relation', r.number, replace(r.predicate, '_', ' '), o.name
         FROM {{relations}} r
         JOIN {{concepts}} s ON s.number = r.subject_number JOIN {{concepts}} o ON o.number = r.object_number
-        JOIN assigned a ON a.source = r.source AND a.file = {quoted(file)}
+        JOIN assigned a ON a.source = r.source AND a.file = {literal(file)}
     """
 
 
@@ -184,7 +185,7 @@ def _bare_rows(file: str) -> str:
     """Returns SQL for concepts that nothing says anything of and no relation leads to: an entry keeps their name."""
     return f"""
         SELECT c.name, 'bare', c.number, '', '' FROM {{concepts}} c
-        JOIN assigned a ON a.source = c.source AND a.file = {quoted(file)}
+        JOIN assigned a ON a.source = c.source AND a.file = {literal(file)}
         ANTI JOIN {{definitions}} d ON d.concept_number = c.number
         ANTI JOIN (SELECT concept_number FROM {{synonyms}} WHERE scope = 'exact') s ON s.concept_number = c.number
         ANTI JOIN {{relations}} r ON r.subject_number = c.number

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from vesalius.knowledge.export.exporting import Export, exporting, quoted
+from vesalius.knowledge.export.exporting import Export, exporting
 from vesalius.knowledge.sentences import ARTICLE, sentence_parts, sentences
 from vesalius.knowledge.split import make_sides
 from vesalius.tables import literal
@@ -97,7 +97,7 @@ def _texts(kind: str) -> str:
     """Returns SQL for the lines of ``{rows}``, which are definitions or synonyms."""
     wanted = "t.scope = 'exact'" if kind == "synonym" else "true"
     return f"""
-        SELECT c.name AS anchor, t.text AS positive, {quoted(kind)} AS kind, c.concept_id, t.source, c.side AS split,
+        SELECT c.name AS anchor, t.text AS positive, {literal(kind)} AS kind, c.concept_id, t.source, c.side AS split,
             NULL::VARCHAR AS predicate, NULL::VARCHAR AS asked, NULL::VARCHAR AS named, t.number, 0 AS form
         FROM {{rows}} t JOIN ends c ON c.number = t.concept_number WHERE {wanted}
     """
@@ -112,7 +112,7 @@ def _open_ends() -> str:
     """Returns SQL for each of ``{rows}`` twice: once with its subject asked for, once its object."""
     return " UNION ALL ".join(
         f"""
-        SELECT {quoted(own)} AS asked, r.number, r.source, r.predicate, concat_ws(chr(31), r.subject, r.predicate, r.object) AS key,
+        SELECT {literal(own)} AS asked, r.number, r.source, r.predicate, concat_ws(chr(31), r.subject, r.predicate, r.object) AS key,
             a.concept_id, n.concept_id AS named, a.name, n.name AS named_name, CASE WHEN a.side = n.side THEN a.side END AS split
         FROM {{rows}} r JOIN ends a ON a.number = r.{own}_number JOIN ends n ON n.number = r.{other}_number
         """
@@ -129,7 +129,7 @@ def _published() -> str:
 
 
 def _sentences() -> str:
-    article = quoted(f"^{ARTICLE}")
+    article = literal(f"^{ARTICLE}")
     name, named = (f"regexp_replace({column}, {article}, '')" for column in ("name", "named_name"))
     subject = f"CASE asked WHEN 'subject' THEN {name} ELSE {named} END"
     object_ = f"CASE asked WHEN 'object' THEN {name} ELSE {named} END"

@@ -165,7 +165,7 @@ class Workspace:
     def _kept(self, source: Staged) -> str:
         if source.kept == {origin.name for origin in source.origins}:
             return ""
-        names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(source.kept))
+        names = ", ".join(literal(name) for name in sorted(source.kept))
         return f" WHERE source IN ({names})" if names else " WHERE false"
 
     def _source_order(self) -> Iterator[tuple[str, int, int]]:

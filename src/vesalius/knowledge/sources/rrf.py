@@ -109,8 +109,8 @@ class RrfReader:
         """Writes a staged table from a query of its own columns, `sab` and `line`; the line is the row's number too."""
         own = [name for name in STAGED[staged] if name not in {"source", "file", "line", "row"}]
         listed = ", ".join(f'"{name}"' for name in own)
-        source = "'" + self.staging.source.replace("'", "''") + "/' || sab AS source"
-        file = "'" + self.files[table].name.replace("'", "''") + "' AS file"
+        source = literal(self.staging.source + "/") + " || sab AS source"
+        file = literal(self.files[table].name) + " AS file"
         to = f"TO {literal(self.staging.path(staged))} (FORMAT parquet)"
         self._retried(
             query,

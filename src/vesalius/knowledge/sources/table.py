@@ -33,6 +33,7 @@ from vesalius.knowledge.sources.table_spec import (
 )
 from vesalius.knowledge.sources.text_file import read_lines
 from vesalius.knowledge.staging import Staging
+from vesalius.tables import literal
 
 _BATCH = 2048
 
@@ -113,8 +114,8 @@ def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, R
         raise InputError("no such file", where=path, remedy="check the path")
     try:
         with duckdb.connect() as connection:
-            file = str(path).replace("'", "''").replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-            table = connection.execute(f"SELECT * FROM read_parquet('{file}')")
+            file = str(path).replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
+            table = connection.execute(f"SELECT * FROM read_parquet({literal(file)})")
             names = [column[0] for column in table.description or ()]
             check_columns(names, columns, where=path)
             line = 0
