@@ -67,12 +67,12 @@ def text() -> TextSettings:
 
 
 PUBLISHED_MIXTURE = (
-    MixturePart(sources=("umls_def",), kinds=("definition",), weight=0.1),
-    MixturePart(sources=("umls_kg",), kinds=("relation",), weight=0.02),
-    MixturePart(sources=("website_knowledge_lab2def_gpt",), kinds=("definition",), weight=1.0),
-    MixturePart(sources=("website_knowledge_lab2def_gpt",), kinds=("relation",), weight=0.5),
-    MixturePart(sources=("supplementary_lab2def_gpt",), kinds=("definition", "synonym"), weight=1.0),
-    MixturePart(sources=("supplementary_lab2def_gpt",), kinds=("relation",), weight=1.0),
+    MixturePart(sources=("umls_def",), kinds=("definition",), weight=0.1, as_written=True),
+    MixturePart(sources=("umls_kg",), kinds=("relation",), weight=0.02, as_written=True),
+    MixturePart(sources=("website_knowledge_lab2def_gpt",), kinds=("definition",), weight=1.0, as_written=True),
+    MixturePart(sources=("website_knowledge_lab2def_gpt",), kinds=("relation",), weight=0.5, as_written=True),
+    MixturePart(sources=("supplementary_lab2def_gpt",), kinds=("definition", "synonym"), weight=1.0, as_written=True),
+    MixturePart(sources=("supplementary_lab2def_gpt",), kinds=("relation",), weight=1.0, as_written=True),
 )
 """What SAT-Pretrain's stage 1 draws from, with the weights of its released script; sources are called as its files are.
 

@@ -24,14 +24,39 @@ from vesalius.train.text import TextData, TextSettings, TextStream, validation_g
 ORGANS = ("Heart", "Lung", "Liver", "Spleen", "Kidney", "Stomach", "Colon", "Brain")
 
 
+SHARED_WEB = {
+    "heart 0": {
+        "cleaned_definition": ["UMLS says 0.", " Pumps. ", " Pumps. "],
+        "relations": [["edge kind 0", "Lung 1"], ["Edge Kind 0", "lung 1"], ["isa", "heart 0"], ["isa", "Organ"]],
+    },
+    "HEART 0 ": {"cleaned_definition": ["Pumps."], "relations": [["is_a", "Organ"], ["is_a", "Organ"]]},
+    "Heart-0": {"cleaned_definition": ["Spelled with a hyphen."], "relations": [["Is a", "Organ"]]},
+    "Cor": {"cleaned_definition": ["Latin."], "relations": [["near", "NA"]]},
+}
+"""Entries that repeat the CSVs, one another and themselves; the third is the first's concept by name, the last by a synonym."""
+
+SHARED_EXTRA = {
+    "Heart 0": {
+        "cleaned_definition": " Pumps. ",
+        "synonyms": ["Cor", "cor", "HEART 0", "Extra 1"],
+        "relations": [["edge kind 0", "Lung 1"], ["isa", "Organ"], ["protects", "Heart 0"]],
+    },
+    "Extra-1": {"synonyms": ["Spelling 1"], "relations": [["lies near", "Extra 2"]]},
+}
+"""Likewise, with synonyms that other entries are called."""
+
+
 def write_files(folder):
-    """Writes the four published files; every definition and every relation differs from every other."""
+    """Writes the four published files; they share names, definitions, synonyms and relations with one another and within."""
     folder.mkdir()
     rows = [(f"C{n:07d}", f"{ORGANS[n % 8]} {n}", f"UMLS says {n}.") for n in range(130)]
-    rows += [rows[3], ("C0000004", "Kidney 4", "UMLS says more of 4.")]
+    rows += [rows[3], ("C0000004", "Kidney 4", "UMLS says more of 4."), ("C0000000", "Cardiac pump", "UMLS says 0.")]
+    rows += [("C0000900", "heart 0", "UMLS says 0."), ("C0000003", " Spleen 3", "UMLS says 3.")]
     with (folder / "umls_def.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("cui", "name", "definition"), *rows])
     edges = [(f"{ORGANS[n % 8]} {n}", f"{ORGANS[(n + 1) % 8]} {n + 1}", f"edge kind {n % 3}") for n in range(125)]
+    edges += [("heart 0", "Lung 1", "edge kind 0"), ("Heart 0", "Organ", "isa"), ("Heart 0", "Heart 0", "isa")]
+    edges += [("Heart 0", "Organ", "Is_A"), ("Organ", "heart 0", "isa")]
     with (folder / "umls_kg.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("source", "target", "edge"), *edges, edges[0]])
     web = {
@@ -40,7 +65,7 @@ def write_files(folder):
             "relations": [["located between", f"Web {n + 1}"]] * (n % 2),
         }
         for n in range(40)
-    }
+    } | SHARED_WEB
     (folder / "website_knowledge_lab2def_gpt.json").write_text(json.dumps(web))
     supplements = {
         f"Extra {n}": {
@@ -49,7 +74,7 @@ def write_files(folder):
             "relations": [["lies near", f"Extra {n + 1}"], ["protects", f"Phrase about {n}"]],
         }
         for n in range(30)
-    }
+    } | SHARED_EXTRA
     (folder / "supplementary_lab2def_gpt.json").write_text(json.dumps(supplements))
 
 
@@ -109,6 +134,38 @@ def published(tmp_path_factory):
     return folder
 
 
+def drawn_pairs(table, sampler):
+    """Returns (label, text) → its exact probability, from the shares of a sampler and the rows that each part draws alike."""
+    found = Counter()
+    for share, part in zip(sampler.shares, recipes.PUBLISHED_MIXTURE, strict=True):
+        runs = [run for run in table.runs if run.source in part.sources and run.kind in part.kinds and run.is_written]
+        num = sum(run.num for run in runs)
+        for run in runs:
+            for row in range(run.first, run.first + run.num):
+                for asked in ("subject", "object") if run.kind == "relation" else (None,):
+                    pair = table.written_pair(row, asked=asked)
+                    found[pair.name, pair.text] += share / num / (1 if asked is None else 2)
+    return found
+
+
+def test_every_pair_is_drawn_exactly_as_often_as_published(published):
+    expected = expected_pairs(published_pools(published / "files"))
+    table = PairIndex(published / "graph")
+    sampler = MixtureSampler(table, parts=recipes.PUBLISHED_MIXTURE, batch_size=1, side=None)
+    found = drawn_pairs(table, sampler)
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_other_readers_see_shared_rows_once(published):
+    graph = read_graph(published / "graph")
+    said = [(r.subject, r.predicate, r.object) for r in graph.relations]
+    assert len(said) == len(set(said))
+    (heart,) = graph.named("heart 0")[:1]
+    assert len({s.text for s in heart.synonyms}) == len(heart.synonyms)
+    assert len(graph.written) > len(graph.relations)
+
+
 def test_the_mixture_can_draw_exactly_what_is_published_and_as_often(published):
     expected = expected_pairs(published_pools(published / "files"))
     assert math.isclose(sum(expected.values()), 1)
@@ -126,7 +183,7 @@ def test_the_mixture_can_draw_exactly_what_is_published_and_as_often(published):
 def test_the_shares_are_the_published_ones(published):
     pools = published_pools(published / "files")
     sizes = [round(weight * len(rows)) for weight, rows in pools]
-    assert sizes == [13, 2, 39, 10, 52, 60]  # 131 rows of which one twice, 125, 39, 20, 22 + 30, 60
+    assert sizes == [13, 3, 45, 14, 58, 64]  # 134 rows without one repeat, 130, 39 + 6, 20 + 8, 52 + 6, 60 + 4
     sampler = MixtureSampler(PairIndex(published / "graph"), parts=recipes.PUBLISHED_MIXTURE, batch_size=1, side=None)
     assert sampler.shares == pytest.approx([size / sum(sizes) for size in sizes])
 

@@ -18,6 +18,7 @@ from vesalius.errors import SettingError
 from vesalius.ids import Split
 from vesalius.knowledge.sentences import End, RelationForm
 
+PUBLISHED_FORM: tuple[RelationForm, ...] = ("published",)
 _ENDS: tuple[End, End] = ("object", "subject")
 
 
@@ -30,12 +31,15 @@ class MixturePart:
         kinds: what the rows are; several kinds are one pool.
         weight: times the number of rows, rounded to a whole number, is the part's share of the mixture.
         forms: the forms a relation may have, each drawn equally often; without effect on other kinds.
+        as_written: whether to draw the rows as each source wrote them: its own names and edges, and rows that another source has
+            too. Only the published formats keep such rows.
     """
 
     sources: tuple[str, ...]
     kinds: tuple[PairKind, ...]
     weight: float = 1.0
-    forms: tuple[RelationForm, ...] = ("published",)
+    forms: tuple[RelationForm, ...] = PUBLISHED_FORM
+    as_written: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
@@ -45,6 +49,8 @@ class MixturePart:
             raise SettingError("a part of a mixture without sources or kinds", remedy="name at least one of each")
         if "relation" in self.kinds and not self.forms:
             raise SettingError("relations without a form", remedy="give published, sentence, or both")
+        if self.as_written and self.forms != PUBLISHED_FORM:
+            raise SettingError("forms has no effect on rows as they were written", remedy="leave one of the two out")
 
 
 class MixtureState(TypedDict):
@@ -58,7 +64,8 @@ class MixtureSampler:
 
     As SAT-Pretrain draws (`Uni_Mod_Dataset`): a part's share is the rounded product of its weight and its number of rows, a
     relation asks for its object or its subject with equal chance, names and both ends of a relation are lower-cased,
-    definitions, synonyms and edges stand as they are. The share counts the rows of `side`; a row of another side that is
+    definitions, synonyms and edges stand as they are. A part `as_written` has the rows of its files, each as often as published;
+    any other part has what the graph says, once. The share counts the rows of `side`; a row of another side that is
     drawn is drawn again. Step `n` draws from a generator seeded by (seed, n): no order is held, whatever the number of steps.
 
     Args:
@@ -113,15 +120,23 @@ class MixtureSampler:
         return [self._pair(self._parts[place], rng) for place in chosen]
 
     def _pair(self, pool: _Pool, rng: np.random.Generator) -> TextPair:
-        kind, row = pool.row(int(rng.integers(pool.num_rows)))
-        side = self._side
-        while side is not None and not self._table.is_on(side, kind, row):
-            kind, row = pool.row(int(rng.integers(pool.num_rows)))
-        if kind != "relation":
-            return self._table.text_pair(kind, row)
-        asked = _ENDS[rng.integers(2)]
+        run, row = pool.row(int(rng.integers(pool.num_rows)))
+        while not self._may_draw(run, row):
+            run, row = pool.row(int(rng.integers(pool.num_rows)))
+        asked = _ENDS[rng.integers(2)] if run.kind == "relation" else None
+        if run.is_written:
+            return self._table.written_pair(row, asked=asked)
+        if asked is None:
+            return self._table.text_pair(run.kind, row)
         form = pool.part.forms[rng.integers(len(pool.part.forms))]
         return self._table.relation_pair(row, asked=asked, form=form, choice=float(rng.random()))
+
+    def _may_draw(self, run: Run, row: int) -> bool:
+        if self._side is None:
+            return True
+        if run.is_written:
+            return self._table.is_written_on(self._side, row)
+        return self._table.is_on(self._side, run.kind, row)
 
 
 class _Pool:
@@ -136,15 +151,18 @@ class _Pool:
         if not self.num_drawn:
             raise SettingError(
                 f"nothing of kind {', '.join(part.kinds)} from {', '.join(part.sources)} to draw",
-                where="mixture", remedy="leave the part out, or build the graph with that source",
+                where="mixture",
+                remedy="as they were written, only the kinds sat-definitions, sat-relations and sat-json keep rows"
+                if part.as_written
+                else "leave the part out, or build the graph with that source",
             )  # fmt: skip
         self.share = round(part.weight * self.num_drawn)
 
-    def row(self, place: int) -> tuple[PairKind, int]:
-        """Returns kind and row of a number below `num_rows`."""
+    def row(self, place: int) -> tuple[Run, int]:
+        """Returns run and row of a number below `num_rows`."""
         run = bisect_right(self._ends, place)
         begin = self._ends[run - 1] if run else 0
-        return self._runs[run].kind, self._runs[run].first + place - begin
+        return self._runs[run], self._runs[run].first + place - begin
 
 
 def _runs(table: PairTable, part: MixturePart) -> list[Run]:
@@ -156,4 +174,8 @@ def _runs(table: PairTable, part: MixturePart) -> list[Run]:
                 where="mixture",
                 remedy=f"leave the part out, or name one of: {', '.join(sorted(known))}",
             )
-    return [run for run in table.runs if run.source in part.sources and run.kind in part.kinds]
+    return [
+        run
+        for run in table.runs
+        if run.source in part.sources and run.kind in part.kinds and run.is_written == part.as_written
+    ]

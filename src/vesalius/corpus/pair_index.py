@@ -10,6 +10,8 @@ tables of a graph lies a folder `pairs/`, made from them alone:
 | `sides.u1` | side of the split of each concept: place in `SPLITS` |
 | `definitions`, `synonyms` (`.texts`, `.offsets`, `.owners.u4`) | text and concept; of synonyms the exact ones alone |
 | `relations.bin` | subject, predicate, object |
+| `written_names`, `written_texts`, `written_targets` (`.texts`, `.offsets`) | rows of `knowledge.store`'s table `written` |
+| `written.bin` | concept, predicate and target of each of them; where it has no target, the concept again |
 | `by_subject.bin`, `by_object.bin` (`.offsets`) | of each concept, predicate and other end of its relations either way |
 | `index.json` | where the rows of each kind and source lie, how many are on each side, and the predicates by code |
 """
@@ -34,13 +36,14 @@ from vesalius.tables import literal
 
 FOLDER = "pairs"
 KIND = "pairs"
-SCHEMA = 1
+SCHEMA = 2
 INDEX = "index.json"
 
 NUMBER = np.dtype("<u4")
 SIDE = np.dtype("u1")
 OFFSET = np.dtype("<u8")
 RELATION = np.dtype([("subject", NUMBER), ("predicate", NUMBER), ("object", NUMBER)])
+WRITTEN = np.dtype([("concept", NUMBER), ("predicate", NUMBER), ("target", NUMBER)])
 ENTRY = np.dtype([("predicate", NUMBER), ("other", NUMBER)])
 
 _CHUNK = 1_000_000
@@ -56,6 +59,7 @@ class Run:
         first: number of the first row.
         num: how many there are.
         num_by_side: how many of them speak of concepts of each side of the split alone.
+        is_written: whether they are rows as the source wrote them; they are numbered by themselves.
     """
 
     kind: PairKind
@@ -63,6 +67,7 @@ class Run:
     first: int
     num: int
     num_by_side: dict[Split, int]
+    is_written: bool = False
 
 
 def write_pair_index(graph: Path, *, memory_limit: str = "2GB", advance: Callable[[int], None] | None = None) -> None:
@@ -118,6 +123,7 @@ class _Writer:
         self._write_texts("definition", "definitions")
         self._write_texts("synonym", "synonyms")
         predicates = self._write_relations()
+        self._write_written()
         index = {"predicates": predicates, "runs": [asdict(run) for run in self._runs]}
         write_text(self._folder / INDEX, json.dumps(index, ensure_ascii=False, indent=1) + "\n")
 
@@ -144,7 +150,8 @@ class _Writer:
         """Writes relations three times, as they lie and by either end, and returns the predicates in the order of their codes."""
         self._connection.execute(
             "CREATE TEMP TABLE predicates AS SELECT predicate, row_number() OVER (ORDER BY predicate) - 1 AS code "
-            f"FROM (SELECT DISTINCT predicate FROM {self._table('relations')})"
+            f"FROM (SELECT predicate FROM {self._table('relations')} UNION SELECT predicate FROM {self._table('written')}) "
+            "WHERE predicate IS NOT NULL"
         )
         predicates = [
             name for (name,) in self._connection.execute("SELECT predicate FROM predicates ORDER BY code").fetchall()
@@ -174,6 +181,35 @@ class _Writer:
             rows[column] = found[column]
         return rows
 
+    def _write_written(self) -> None:
+        found = self._connection.execute(
+            f"SELECT kind, source, min(number), count(*) FROM {self._table('written')} GROUP BY ALL ORDER BY 3"
+        ).fetchall()
+        num = sum(count for *_, count in found)
+        for column in ("name", "text", "target"):
+            texts = (text for chunk in self._chunks("written", f"coalesce({column}, '')", 0, num) for (text,) in chunk)
+            write_texts(self._folder / f"written_{column}s", texts)
+        with (self._folder / "written.bin").open("wb") as file:
+            for kind, source, first, count in found:
+                by_side = np.zeros(len(SPLITS), dtype=np.int64)
+                for begin in range(first, first + count, _CHUNK):
+                    rows = self._written_rows(begin, min(begin + _CHUNK, first + count))
+                    rows.tofile(file)
+                    ends = self._sides[rows["concept"]], self._sides[rows["target"]]
+                    by_side += np.bincount(ends[0][ends[0] == ends[1]], minlength=len(SPLITS))
+                self._add_run(kind, source, first, count, by_side, is_written=True)
+
+    def _written_rows(self, first: int, last: int) -> np.ndarray:
+        found = self._connection.execute(
+            "SELECT concept_number AS concept, coalesce(code, 0) AS predicate, coalesce(target_number, concept_number) AS target "
+            f"FROM {self._table('written')} LEFT JOIN predicates USING (predicate) "
+            f"WHERE number >= {first} AND number < {last} ORDER BY number"
+        ).fetchnumpy()
+        rows = np.empty(last - first, dtype=WRITTEN)
+        for column in ("concept", "predicate", "target"):
+            rows[column] = found[column]
+        return rows
+
     def _write_ends(self, name: str, end: str, other: str) -> None:
         """Writes the relations sorted by one end, and where those of each concept begin."""
         self._connection.execute(
@@ -195,9 +231,13 @@ class _Writer:
         np.concatenate([[0], np.cumsum(counts)]).astype(OFFSET).tofile(self._folder / f"{name}.offsets")
         self._connection.execute("DROP TABLE sorted")
 
-    def _add_run(self, kind: PairKind, source: str, first: int, num: int, by_side: np.ndarray) -> None:
+    def _add_run(
+        self, kind: PairKind, source: str, first: int, num: int, by_side: np.ndarray, *, is_written: bool = False
+    ) -> None:
         num_by_side: dict[Split, int] = {side: int(count) for side, count in zip(SPLITS, by_side, strict=True)}
-        self._runs.append(Run(kind=kind, source=source, first=first, num=num, num_by_side=num_by_side))
+        self._runs.append(
+            Run(kind=kind, source=source, first=first, num=num, num_by_side=num_by_side, is_written=is_written)
+        )
 
     def _draws(self, kind: PairKind) -> list[tuple[str, int, int]]:
         """Returns source, first row and number of rows of each run of a kind; of synonyms, of the exact ones."""

@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,16 +23,17 @@ from vesalius.corpus.pair_index import (
     RELATION,
     SCHEMA,
     SIDE,
+    WRITTEN,
     Run,
     graph_fingerprint,
 )  # fmt: skip
-from vesalius.corpus.pairs import OpenRelation, PairKind, TextPair, graph_fillers, relation_pair
+from vesalius.corpus.pairs import OpenRelation, PairKind, TextPair, graph_fillers, relation_pair, written_pair
 from vesalius.errors import FolderError
 from vesalius.folder import read_manifest, unreadable
 from vesalius.ids import SPLITS, ConceptId, Split
-from vesalius.knowledge.concept import Relation, Scope
+from vesalius.knowledge.concept import Relation, Scope, WrittenRow
 from vesalius.knowledge.graph import Graph
-from vesalius.knowledge.predicates import HIERARCHICAL
+from vesalius.knowledge.predicates import HIERARCHICAL, Predicate
 from vesalius.knowledge.sentences import End, RelationForm
 
 MOST_ANCESTORS = 2000
@@ -60,6 +62,14 @@ class PairTable(Protocol):
 
     def relation_pair(self, row: int, *, asked: End, form: RelationForm, choice: float) -> TextPair:
         """Returns the pair of a relation; see `corpus.pairs.relation_pair`."""
+        ...
+
+    def is_written_on(self, side: Split, row: int) -> bool:
+        """Returns whether every concept that a row as it was written speaks of is on a side of the split."""
+        ...
+
+    def written_pair(self, row: int, *, asked: End | None) -> TextPair:
+        """Returns the pair of a row as it was written; see `corpus.pairs.written_pair`."""
         ...
 
     def ancestors(self, concept_id: ConceptId) -> Collection[ConceptId]:
@@ -112,6 +122,7 @@ class PairIndex:
             raise FolderError("belongs to another graph", where=folder, remedy="build the graph again")
         index = _read_index(folder / INDEX)
         self.runs: tuple[Run, ...] = tuple(Run(**run) for run in index["runs"])
+        self._written_runs = [run for run in self.runs if run.is_written]
         self._predicates: list[str] = index["predicates"]
         self._codes = {predicate: code for code, predicate in enumerate(self._predicates)}
         self._is_hierarchical = np.array([predicate in HIERARCHICAL for predicate in self._predicates], dtype=bool)
@@ -122,6 +133,8 @@ class PairIndex:
         self._texts = {kind: TextColumn(folder / table) for kind, table in tables.items()}
         self._owners = {kind: NumberColumn(folder / f"{table}.owners.u4", NUMBER) for kind, table in tables.items()}
         self._relations = NumberColumn(folder / "relations.bin", RELATION)
+        self._written = NumberColumn(folder / "written.bin", WRITTEN)
+        self._written_texts = [TextColumn(folder / f"written_{column}s") for column in ("name", "text", "target")]
         self._ends = {name: NumberColumn(folder / f"by_{name}.bin", ENTRY) for name in ("subject", "object")}
         self._offsets = {name: NumberColumn(folder / f"by_{name}.offsets", OFFSET) for name in ("subject", "object")}
         self._number_of = lru_cache(_NUM_REMEMBERED)(self._find_number)
@@ -158,6 +171,24 @@ class PairIndex:
         return relation_pair(
             self._id(own), self._names[own], relation, named=self._names[named], form=form, choice=choice
         )
+
+    def is_written_on(self, side: Split, row: int) -> bool:
+        """Returns whether every concept that a row as it was written speaks of is on a side of the split."""
+        found = self._written.rows(row, row + 1)[0]
+        ends = (int(found["concept"]), int(found["target"]))
+        return all(SPLITS[self._sides.rows(number, number + 1)[0]] == side for number in ends)
+
+    def written_pair(self, row: int, *, asked: End | None) -> TextPair:
+        """Returns the pair of a row as it was written; see `corpus.pairs.written_pair`."""
+        run = next(run for run in self._written_runs if run.first <= row < run.first + run.num)
+        name, text, target = (column[row] for column in self._written_texts)
+        found = self._written.rows(row, row + 1)[0]
+        said = WrittenRow(
+            kind=run.kind, source=run.source, concept_id=self._id(int(found["concept"])), name=name, text=text,
+            predicate=Predicate(self._predicates[found["predicate"]]) if run.kind == "relation" else None,
+            target=target, target_id=self._id(int(found["target"])),
+        )  # fmt: skip
+        return written_pair(said, asked=asked)
 
     def ancestors(self, concept_id: ConceptId) -> Collection[ConceptId]:
         """Returns everything above a concept, itself left out, up to `MOST_ANCESTORS`."""
@@ -252,12 +283,21 @@ class GraphPairs:
             runs += self._run("relation", source, first=len(self._relations), ends=ends)
             self._relations += relations
         order = ("definition", "synonym", "relation")
-        self.runs: tuple[Run, ...] = tuple(sorted(runs, key=lambda run: (order.index(run.kind), run.first)))
+        runs.sort(key=lambda run: (order.index(run.kind), run.first))
+        written = groupby(enumerate(graph.written), key=lambda numbered: (numbered[1].kind, numbered[1].source))
+        for (kind, source), group in written:
+            numbered = list(group)
+            runs += self._run(
+                kind, source, first=numbered[0][0], ends=[_ends_of(row) for _, row in numbered], is_written=True
+            )
+        self.runs: tuple[Run, ...] = tuple(runs)
 
-    def _run(self, kind: PairKind, source: str, *, first: int, ends: list[tuple[ConceptId, ...]]) -> list[Run]:
+    def _run(
+        self, kind: PairKind, source: str, *, first: int, ends: list[tuple[ConceptId, ...]], is_written: bool = False
+    ) -> list[Run]:
         sides = [{self._sides[concept] for concept in listed} for listed in ends]
         num_by_side: dict[Split, int] = {side: sum(found == {side} for found in sides) for side in SPLITS}
-        run = Run(kind=kind, source=source, first=first, num=len(ends), num_by_side=num_by_side)
+        run = Run(kind=kind, source=source, first=first, num=len(ends), num_by_side=num_by_side, is_written=is_written)
         return [run] if ends else []
 
     def is_on(self, side: Split, kind: PairKind, row: int) -> bool:
@@ -280,6 +320,14 @@ class GraphPairs:
         names = self._graph[own].name, self._graph[named].name
         return relation_pair(own, names[0], relation, named=names[1], form=form, choice=choice)
 
+    def is_written_on(self, side: Split, row: int) -> bool:
+        """Returns whether every concept that a row as it was written speaks of is on a side of the split."""
+        return all(self._sides[concept] == side for concept in _ends_of(self._graph.written[row]))
+
+    def written_pair(self, row: int, *, asked: End | None) -> TextPair:
+        """Returns the pair of a row as it was written; see `corpus.pairs.written_pair`."""
+        return written_pair(self._graph.written[row], asked=asked)
+
     def ancestors(self, concept_id: ConceptId) -> Collection[ConceptId]:
         """Returns everything above a concept."""
         return self._graph.ancestors(concept_id)
@@ -289,6 +337,10 @@ class GraphPairs:
         return graph_fillers(self._graph)(relation, among=among)
 
 
+def _ends_of(row: WrittenRow) -> tuple[ConceptId, ...]:
+    return (row.concept_id,) if row.target_id is None else (row.concept_id, row.target_id)
+
+
 def held_out_concepts(table: PairTable, side: Split, *, sources: Collection[str], num: int) -> list[ConceptId]:
     """Returns up to `num` concepts of a side that have a definition or synonym of `sources`, always the same ones, by id.
 
@@ -296,7 +348,7 @@ def held_out_concepts(table: PairTable, side: Split, *, sources: Collection[str]
     """
     found: set[ConceptId] = set()
     for run in table.runs:
-        if run.source in sources and run.kind != "relation" and run.num_by_side[side]:
+        if run.source in sources and run.kind != "relation" and not run.is_written and run.num_by_side[side]:
             step = max(1, run.num // (10 * num))
             rows = range(run.first, run.first + run.num, step)
             found |= {table.text_pair(run.kind, row).concept_id for row in rows if table.is_on(side, run.kind, row)}

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from vesalius.ids import ConceptId
-from vesalius.knowledge.concept import Scope
+from vesalius.knowledge.concept import Scope, WrittenRow
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import normalise
 from vesalius.knowledge.sentences import End, RelationForm, published_text, sentence, sentences
@@ -180,6 +180,32 @@ def relation_pair(
         subject, object_ = (name, named) if relation.asked == "subject" else (named, name)
         text = sentence(templates[int(choice * len(templates))], subject=subject, object=object_)
     return TextPair(concept_id=concept_id, kind="relation", text=text, name=name, relation=relation)
+
+
+def written_pair(row: WrittenRow, *, asked: End | None) -> TextPair:
+    """Returns the pair of a row as its source wrote it: names in lower case, everything else as it stands.
+
+    Args:
+        row: the row.
+        asked: of a relation, the open end; without effect on others.
+
+    Source: SAT-Pretrain's ``data/dataset.py``, class ``Uni_Mod_Dataset`` (read for its behaviour).
+    """
+    name = row.name.lower()
+    if row.kind != "relation":
+        return TextPair(concept_id=row.concept_id, kind=row.kind, text=row.text, name=name)
+    assert asked is not None
+    assert row.predicate is not None
+    assert row.target is not None
+    assert row.target_id is not None
+    target = row.target.lower()
+    named = row.concept_id if asked == "object" else row.target_id
+    relation = OpenRelation(predicate=row.predicate, named=named, asked=asked)
+    if asked == "object":
+        text = f"{name} {row.text}"
+        return TextPair(concept_id=row.target_id, kind="relation", text=text, name=target, relation=relation)
+    text = f"{row.text} {target}"
+    return TextPair(concept_id=row.concept_id, kind="relation", text=text, name=name, relation=relation)
 
 
 def graph_fillers(graph: Graph) -> Fillers:

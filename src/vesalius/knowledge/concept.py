@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from vesalius.ids import ConceptId
 from vesalius.knowledge.predicates import Predicate
@@ -53,6 +54,34 @@ class Relation:
     predicate: Predicate
     object: ConceptId
     source: str
+
+
+WrittenKind = Literal["definition", "synonym", "relation"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenRow:
+    """A row as its source wrote it, before names were joined, words changed, repeats and relations to itself dropped.
+
+    Attributes:
+        kind: what the row says.
+        source: its source.
+        concept_id: the concept that `name` became; of a relation, its subject.
+        name: what the row calls it.
+        text: definition, synonym, or the words between the names of a relation.
+        predicate: of a relation, what `text` became.
+        target: of a relation, what the row calls its object.
+        target_id: of a relation, the concept that `target` became.
+    """
+
+    kind: WrittenKind
+    source: str
+    concept_id: ConceptId
+    name: str
+    text: str
+    predicate: Predicate | None = None
+    target: str | None = None
+    target_id: ConceptId | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,24 +9,29 @@ from functools import cached_property
 
 from vesalius.folder import Origin
 from vesalius.ids import ConceptId
-from vesalius.knowledge.concept import Concept, Relation
+from vesalius.knowledge.concept import Concept, Relation, WrittenRow
 from vesalius.knowledge.names import normalise
 from vesalius.knowledge.predicates import HIERARCHICAL
 
 
 class Graph:
-    """Concepts by id, relations between them, and where they come from.
+    """Concepts by id, relations between them, where they come from, and rows as their source wrote them.
 
     Relations whose subject or object is no concept of the graph are refused by `knowledge.build`; here they are
     a defect.
     """
 
     def __init__(
-        self, concepts: Iterable[Concept], relations: Iterable[Relation], origins: Sequence[Origin] = ()
+        self,
+        concepts: Iterable[Concept],
+        relations: Iterable[Relation],
+        origins: Sequence[Origin] = (),
+        written: Iterable[WrittenRow] = (),
     ) -> None:
         self._concepts = {concept.concept_id: concept for concept in concepts}
         self.relations = tuple(relations)
         self.origins = tuple(origins)
+        self.written = tuple(written)
         for relation in self.relations:
             assert relation.subject in self._concepts, relation
             assert relation.object in self._concepts, relation
@@ -46,7 +51,8 @@ class Graph:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Graph):
             return NotImplemented
-        return (self._concepts, self.relations, self.origins) == (other._concepts, other.relations, other.origins)
+        mine = (self._concepts, self.relations, self.origins, self.written)
+        return mine == (other._concepts, other.relations, other.origins, other.written)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -11,10 +11,12 @@ line it was read from:
 | `definitions` | concept_id, text, references |
 | `relations` | subject, predicate, object |
 | `xrefs` | concept_id, target |
+| `written` | kind, concept_id, name, text, predicate, target, target_id, once |
 | `rejects` | reason, content |
 
 and each of them `source`, `file`, `line` and `row` (the order within the table). Rows may speak of concepts that another source
-brings: what hangs in the air is found when sources are merged.
+brings: what hangs in the air is found when sources are merged. `written` repeats definitions, synonyms and relations as they stood
+in the file, for the sources whose own rows are drawn from (`knowledge.sources.sat`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import duckdb
 from vesalius.errors import InputError
 from vesalius.folder import writing
 from vesalius.ids import concept_id as checked_id
-from vesalius.knowledge.concept import Scope
+from vesalius.knowledge.concept import Scope, WrittenKind
 from vesalius.knowledge.predicates import predicate as checked_predicate
 from vesalius.tables import literal
 
@@ -45,8 +47,12 @@ STAGED: dict[str, dict[str, str]] = {
     "definitions": {"concept_id": _TEXT, "text": _TEXT, "references": "VARCHAR[]", **_PLACE},
     "relations": {"subject": _TEXT, "predicate": _TEXT, "object": _TEXT, **_PLACE},
     "xrefs": {"concept_id": _TEXT, "target": _TEXT, **_PLACE},
+    "written": {
+        "kind": _TEXT, "concept_id": _TEXT, "name": _TEXT, "text": _TEXT, "predicate": _TEXT, "target": _TEXT,
+        "target_id": _TEXT, "once": _TEXT, **_PLACE,
+    },
     "rejects": {"reason": _TEXT, "content": _TEXT, **_PLACE},
-}
+}  # fmt: skip
 """Table → column → DuckDB type, as `Staging` writes them. A source made in SQL may write these files itself."""
 
 
@@ -90,21 +96,46 @@ class Staging:
         """Takes a concept that the source has given up, and what to use in its place."""
         self._add("obsolete", {"concept_id": concept_id, "name": name, "replaced_by": list(replaced_by)}, line)
 
-    def synonym(self, concept_id: str, text: str, scope: Scope, *, line: int | None) -> None:
-        """Takes another name of a concept."""
-        self._add("synonyms", {"concept_id": concept_id, "text": text, "scope": str(scope)}, line)
+    def synonym(self, concept_id: str, text: str, scope: Scope, *, line: int | None) -> bool:
+        """Takes another name of a concept, and returns whether it was taken."""
+        return self._add("synonyms", {"concept_id": concept_id, "text": text, "scope": str(scope)}, line)
 
-    def definition(self, concept_id: str, text: str, *, line: int | None, references: Sequence[str] = ()) -> None:
-        """Takes a sentence that says what a concept is."""
-        self._add("definitions", {"concept_id": concept_id, "text": text, "references": list(references)}, line)
+    def definition(self, concept_id: str, text: str, *, line: int | None, references: Sequence[str] = ()) -> bool:
+        """Takes a sentence that says what a concept is, and returns whether it was taken."""
+        return self._add("definitions", {"concept_id": concept_id, "text": text, "references": list(references)}, line)
 
-    def relation(self, subject: str, predicate: str, object: str, *, line: int | None) -> None:  # noqa: A002
-        """Takes a relation; `predicate` is made snake_case."""
-        self._add("relations", {"subject": subject, "predicate": predicate, "object": object}, line)
+    def relation(self, subject: str, predicate: str, object: str, *, line: int | None) -> bool:  # noqa: A002
+        """Takes a relation, and returns whether it was taken; `predicate` is made snake_case."""
+        return self._add("relations", {"subject": subject, "predicate": predicate, "object": object}, line)
 
     def xref(self, concept_id: str, target: str, *, line: int | None) -> None:
         """Takes the id of a concept elsewhere; a `target` that is no CURIE is kept and never ties concepts together."""
         self._add("xrefs", {"concept_id": concept_id, "target": target}, line)
+
+    def written(
+        self,
+        kind: WrittenKind,
+        concept_id: str,
+        name: str,
+        text: str,
+        *,
+        line: int | None,
+        predicate: str | None = None,
+        target: str | None = None,
+        target_id: str | None = None,
+        once: str | None = None,
+    ) -> None:
+        """Takes a row of `knowledge.concept.WrittenRow` as it stands, white space and all.
+
+        Of rows with an equal `once` the first is kept; where it is None, every row is. A row with a character that is no text is
+        passed over: what it says was refused already.
+        """
+        row = {
+            "kind": kind, "concept_id": concept_id, "name": name, "text": text, "predicate": predicate and checked_predicate(predicate),
+            "target": target, "target_id": target_id, "once": once,
+        }  # fmt: skip
+        if not any(_NO_TEXT.search(value) for value in row.values() if value is not None):
+            self._write("written", row, line)
 
     def reject(self, reason: str, *, line: int | None, row: object) -> None:
         """Refuses a row: raises, or with `keep_going` notes it among the rejects.
@@ -146,13 +177,14 @@ class Staging:
             collected.unlink(missing_ok=True)
         self._open.clear()
 
-    def _add(self, table: str, values: dict[str, Any], line: int | None) -> None:
+    def _add(self, table: str, values: dict[str, Any], line: int | None) -> bool:
         try:
             cleaned = {column: _checked(column, value) for column, value in values.items()}
         except InputError as error:
             self.reject(error.what, line=line, row=values)
-            return
+            return False
         self._write(table, cleaned, line)
+        return True
 
     def _write(self, table: str, values: dict[str, Any], line: int | None) -> None:
         if table not in self._open:

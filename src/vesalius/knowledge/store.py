@@ -7,6 +7,7 @@
 | `definitions` | number, concept_id, text, references, source, concept_number | source, concept |
 | `relations` | number, subject, predicate, object, source, subject_number, object_number | source, subject, predicate, object |
 | `xrefs` | number, concept_id, target, source, concept_number | source, concept |
+| `written` | number, kind, source, name, text, predicate, target, concept_number, target_number | source, kind, row of the file |
 | `names` | normalised, concept_number, is_preferred | normalised, those that prefer it first |
 | `draws` | kind, source, scope, first, num | |
 | `conflicts` | kind, text, concept_ids, source, file, line | |
@@ -19,7 +20,8 @@ by side; `draws` says where: rows `first` to `first + num - 1` of the table of `
 small row group.
 
 `conflicts` holds what might have tied concepts together and was not let to (`knowledge.merge`), `rejects` the rows that were left out.
-An id whose concept became part of another is among the other's xrefs.
+`written` holds rows of the published formats as they were written (`knowledge.concept.WrittenRow`), to draw from as published; the
+other tables say the same once, for all sources. An id whose concept became part of another is among the other's xrefs.
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ from typing import Any
 
 from vesalius.folder import origins_of, read_manifest, refuse_to_replace, write_manifest, writing_folder
 from vesalius.ids import ConceptId
-from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym, Xref
+from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Synonym, WrittenRow, Xref
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import normalise
 from vesalius.knowledge.predicates import Predicate
 from vesalius.tables import count_by, read_table, write_table
 
 KIND = "graph"
-SCHEMA = 2
+SCHEMA = 3
 
 _TEXT = "VARCHAR"
 _NUMBER = "BIGINT"
@@ -57,6 +59,10 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "subject_number": _NUMBER, "object_number": _NUMBER,
     },
     "xrefs": {"number": _NUMBER, "concept_id": _TEXT, "target": _TEXT, "source": _TEXT, "concept_number": _NUMBER},
+    "written": {
+        "number": _NUMBER, "kind": _TEXT, "source": _TEXT, "name": _TEXT, "text": _TEXT, "predicate": _TEXT, "target": _TEXT,
+        "concept_number": _NUMBER, "target_number": _NUMBER,
+    },
     "names": {"normalised": _TEXT, "concept_number": _NUMBER, "is_preferred": "BOOLEAN"},
     "draws": {"kind": _TEXT, "source": _TEXT, "scope": _TEXT, "first": _NUMBER, "num": _NUMBER},
     "conflicts": {
@@ -122,7 +128,21 @@ def read_graph(folder: Path) -> Graph:
             for s, p, o, source in _read(folder, "relations", "subject", "predicate", "object", "source")
         ),
         origins_of(manifest),
+        _read_written(folder),
     )  # fmt: skip
+
+
+def _read_written(folder: Path) -> list[WrittenRow]:
+    columns = ("kind", "source", "name", "text", "predicate", "target", "concept_number", "target_number")
+    rows = _read(folder, "written", *columns)
+    ids = [ConceptId(concept) for (concept,) in _read(folder, "concepts", "concept_id")] if rows else []
+    return [
+        WrittenRow(
+            kind=kind, source=source, concept_id=ids[number], name=name, text=text, predicate=said, target=target,
+            target_id=None if other is None else ids[other],
+        )
+        for kind, source, name, text, said, target, number, other in rows
+    ]  # fmt: skip
 
 
 def count_rows(folder: Path, order: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -165,9 +185,16 @@ def _tables(graph: Graph) -> dict[str, list[tuple[Any, ...]]]:
         "definitions": _numbered(sorted(definitions, key=lambda row: (place(row[3]), row[4]))),
         "relations": _numbered(sorted(relations, key=lambda row: (place(row[3]), row[4], row[1], row[5]))),
         "xrefs": _numbered(sorted(xrefs, key=lambda row: (place(row[2]), row[3]))),
+        "written": _numbered(
+            (
+                w.kind, w.source, w.name, w.text, w.predicate, w.target, numbers[w.concept_id],
+                None if w.target_id is None else numbers[w.target_id],
+            )
+            for w in sorted(graph.written, key=lambda row: (place(row.source), row.kind))
+        ),
         "conflicts": [],
         "rejects": [],
-    }
+    }  # fmt: skip
     names = {
         (normalise(text), numbers[c.concept_id]): normalise(text) == normalise(c.name)
         for c in concepts

@@ -98,6 +98,8 @@ class Recorded(Staging):
         self.rows = {table: set() for table in COLUMNS}
 
     def _write(self, table, values, line):
+        if table not in COLUMNS:
+            return
         columns = [
             column.strip() for column in COLUMNS[table].replace('list_sort("references")', "references").split(",")
         ]

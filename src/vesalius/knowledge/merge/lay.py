@@ -21,7 +21,7 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
     Of a synonym, an xref or a relation that several sources state, the first source's row is kept; of a synonym stated twice by
     one source the stronger scope. Definitions stay with every source. What a concept that was replaced is called is a
     related synonym of what replaced it; its definitions are left out. A relation of "is a or part of" yields to one that
-    says which.
+    says which. Rows as their source wrote them (``written``) are all there, whatever became of what they say.
     """
     workspace.run("CREATE VIEW ids AS SELECT number, concept_id FROM numbered")
     _lay(
@@ -40,6 +40,7 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
     workspace.advance("xrefs")
     _relations(workspace, folder)
     workspace.advance("relations")
+    _written(workspace, folder)
     _names(workspace, folder)
     workspace.advance("names")
     _lay(workspace, folder, "conflicts", "SELECT * FROM conflicts ORDER BY ALL", is_numbered=True)
@@ -131,6 +132,23 @@ def _relations(workspace: Workspace, folder: Path) -> None:
         "ORDER BY related.place, subject_number, predicate, object_number",
     )  # fmt: skip
     workspace.run("DROP TABLE related")
+
+
+def _written(workspace: Workspace, folder: Path) -> None:
+    workspace.run(
+        "CREATE TABLE repeated AS SELECT key FROM staged_written ANTI JOIN "
+        "(SELECT min(key) AS key FROM staged_written WHERE once IS NOT NULL GROUP BY source, once) USING (key) "
+        "WHERE once IS NOT NULL"
+    )
+    _lay(
+        workspace, folder, "written",
+        "SELECT kind, source, name, text, predicate, target, ones.number AS concept_number, others.number AS target_number "
+        "FROM staged_written ANTI JOIN repeated USING (key) JOIN source_order USING (source) "
+        "JOIN became AS ones ON ones.concept_id = staged_written.concept_id "
+        "LEFT JOIN became AS others ON others.concept_id = target_id "
+        "WHERE target_id IS NULL OR others.number IS NOT NULL ORDER BY place, kind, key",
+    )  # fmt: skip
+    workspace.run("DROP TABLE repeated")
 
 
 def _names(workspace: Workspace, folder: Path) -> None:

@@ -40,5 +40,6 @@ KINDS: dict[str, Reader] = {
 }
 """Readers of files and folders by kind, as in ``kind=path``."""
 
-ALLOWING_CYCLES: frozenset[str] = frozenset({"umls", "sat-relations"})
-"""Kinds in which ``is_a`` cycles come of joining several vocabularies' codes, and are noted instead of refused."""
+ALLOWING_CYCLES: frozenset[str] = frozenset({"umls", "sat-relations", "sat-json"})
+"""Kinds in which ``is_a`` cycles come of joining several vocabularies' codes, or of what was written about names, and are noted
+instead of refused."""

@@ -11,13 +11,18 @@ the target of a relation is a concept of its own even where it is a phrase ("sub
 relations come back out. Names that differ in case or blanks are one concept, as in the published training, which lower-cases
 them; the spelling of an entry wins over that of a target, and the first of several. Texts are data: ``NA`` is a name.
 
+The published training draws rows as they stand in each file. So every row is staged once more as it was written (`Staging.written`):
+names as this file spells them, the edge in its own words, a relation to itself, a row that another file has too. Rows of a CSV
+that are equal in every field count once, as published; those of the JSON as often as they stand there.
+
 Source: arXiv 2312.17183 and its published code, https://github.com/zhaoziheng/SAT-Pretrain, ``data/dataset.py`` (read for the
 format).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +62,8 @@ def stage_sat_definitions(path: Path, staging: Staging, options: SourceOptions) 
         elif folded(name) not in known:
             staging.synonym(concept, name, Scope.EXACT, line=line)
         known.add(folded(name))
-        staging.definition(concept, definition, line=line)
+        if staging.definition(concept, definition, line=line):
+            staging.written("definition", concept, name, definition, line=line, once=_digest(row.values()))
     return (_origin(path, staging),)
 
 
@@ -78,7 +84,12 @@ def stage_sat_relations(path: Path, staging: Staging, options: SourceOptions) ->
             continue
         subject = named.concept(row["source"], line=line)
         target = named.concept(row["target"], line=line)
-        staging.relation(subject, predicate_name(row["edge"], row["edge"]), target, line=line)
+        predicate = predicate_name(row["edge"], row["edge"])
+        if staging.relation(subject, predicate, target, line=line):
+            staging.written(
+                "relation", subject, row["source"], row["edge"], predicate=predicate, target=row["target"], target_id=target,
+                line=line, once=_digest(row.values()),
+            )  # fmt: skip
     return (_origin(path, staging),)
 
 
@@ -103,15 +114,26 @@ def stage_sat_json(path: Path, staging: Staging, options: SourceOptions) -> tupl
     for name, (line, _) in entries.items():
         named.concept(name, line=line)
     for name, (line, entry) in entries.items():
-        subject = name_id(name)
-        for text in _listed(entry.get("synonyms")):
-            staging.synonym(subject, text, Scope.EXACT, line=line)
-        for text in _listed(entry.get("cleaned_definition")):
-            staging.definition(subject, text, line=line)
-        for edge, targets in entry.get("relations", []):
-            for target in _listed(targets):
-                staging.relation(subject, predicate_name(edge, edge), named.concept(target, line=line), line=line)
+        _stage_entry(name, entry, named, staging, line=line)
     return (_origin(path, staging),)
+
+
+def _stage_entry(name: str, entry: Mapping[str, Any], named: _Named, staging: Staging, *, line: int) -> None:
+    subject = name_id(name)
+    for text in _listed(entry.get("synonyms")):
+        if staging.synonym(subject, text, Scope.EXACT, line=line):
+            staging.written("synonym", subject, name, text, line=line)
+    for text in _listed(entry.get("cleaned_definition")):
+        if staging.definition(subject, text, line=line):
+            staging.written("definition", subject, name, text, line=line)
+    for edge, targets in entry.get("relations", []):
+        predicate = predicate_name(edge, edge)
+        for target in _listed(targets):
+            target_id = named.concept(target, line=line)
+            if staging.relation(subject, predicate, target_id, line=line):
+                staging.written(
+                    "relation", subject, name, edge, predicate=predicate, target=target, target_id=target_id, line=line
+                )
 
 
 class _Named:
@@ -164,6 +186,11 @@ def _problem(name: str, entry: Any) -> str | None:
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
+
+
+def _digest(values: Iterable[str]) -> str:
+    """Returns what tells one row of a CSV from another: no two different ones share it."""
+    return hashlib.blake2b("\0".join(values).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _listed(value: str | list[str] | None) -> list[str]:
