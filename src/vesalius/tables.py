@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import duckdb
 
 from vesalius.errors import FolderError
 from vesalius.folder import writing
+
+_WILD = re.compile(r"[\[*?]")
 
 
 def write_table(
@@ -38,9 +41,9 @@ def write_table(
                 num_rows += 1
         with writing(path) as temporary, duckdb.connect() as connection:
             connection.execute(
-                "COPY (SELECT * FROM read_json($staged, format := 'newline_delimited', columns := $schema)) "
+                f"COPY (SELECT * FROM {json_lines(staged)}) "
                 f"TO {literal(temporary)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_size})",
-                {"staged": str(staged), "schema": dict(schema)},
+                {"schema": dict(schema)},
             )
     return num_rows
 
@@ -56,7 +59,7 @@ def read_table(path: Path, *, schema: Mapping[str, str]) -> list[tuple[Any, ...]
     columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in schema.items())
     try:
         with duckdb.connect() as connection:
-            return connection.execute(f"SELECT {columns} FROM read_parquet({literal(path)})").fetchall()
+            return connection.execute(f"SELECT {columns} FROM {parquet(path)}").fetchall()
     except duckdb.Error as error:
         raise FolderError(
             f"damaged table ({str(error).splitlines()[0]})", where=path, remedy="build it again"
@@ -66,9 +69,25 @@ def read_table(path: Path, *, schema: Mapping[str, str]) -> list[tuple[Any, ...]
 def count_by(path: Path, column: str) -> list[tuple[Any, int]]:
     """Returns each value of a column and the number of its rows, in the order of the values."""
     with duckdb.connect() as connection:
-        return connection.execute(
-            f'SELECT "{column}", count(*) FROM read_parquet({literal(path)}) GROUP BY 1 ORDER BY 1'
-        ).fetchall()
+        return connection.execute(f'SELECT "{column}", count(*) FROM {parquet(path)} GROUP BY 1 ORDER BY 1').fetchall()
+
+
+def parquet(path: Path) -> str:
+    """Returns the rows of one Parquet file for a ``FROM``, whatever its path looks like."""
+    return f"read_parquet({literal(one_file(path))}, hive_partitioning = false)"
+
+
+def json_lines(path: Path) -> str:
+    """Returns the rows of one file of JSON lines for a ``FROM``; the statement's parameter ``schema`` says column → type."""
+    return (
+        f"read_json({literal(one_file(path))}, format := 'newline_delimited', columns := $schema, hive_partitioning := false, "
+        "maximum_object_size := 134217728)"
+    )
+
+
+def one_file(path: Path) -> str:
+    """Returns a path that DuckDB reads as this one file: ``[``, ``*`` and ``?`` in it stand for themselves."""
+    return _WILD.sub(r"[\g<0>]", str(path))
 
 
 def literal(text: str | Path) -> str:

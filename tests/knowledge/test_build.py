@@ -1,7 +1,15 @@
+import subprocess
+import sys
+
 import pytest
 
-from vesalius.errors import SettingError
-from vesalius.knowledge.build import build
+from vesalius.cli import main
+from vesalius.corpus.pair_index import write_pair_index
+from vesalius.corpus.pair_table import PairIndex
+from vesalius.errors import InputError, SettingError
+from vesalius.knowledge.build import BuildSettings, build
+from vesalius.knowledge.database import telling_what_ran_out
+from vesalius.knowledge.store import read_graph
 from vesalius.knowledge.stored import StoredGraph
 
 TERM = "format-version: 1.2\n\n[Term]\nid: A:1\nname: liver\n"
@@ -47,3 +55,68 @@ def test_what_finishes_a_graph_comes_before_the_graph_takes_its_place(source, tm
         build([source], out, finish=fail)
     assert (out / "manifest.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph", "small.obo"]
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a*", "what?", "it's", "x=1"])
+def test_paths_that_look_like_patterns_are_paths(source, tmp_path, name):
+    """Beside each lies what its pattern would find."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (tmp_path / "ab").mkdir()
+    (folder / "rows.yaml").write_text("licence: CC0-1.0\nconcept: {name: name}\n")
+    (folder / "rows[1]*.csv").write_text("name\nspleen\n")
+    (folder / "rows1.csv").write_text("name\nlung\n")
+    out = folder / "graph[0]"
+    sources = [source, f"table={folder}/rows[1]*.csv,{folder}/rows.yaml"]
+    build(sources, out, finish=write_pair_index)
+    assert {concept.name for concept in read_graph(out)} == {"liver", "spleen"}
+    assert len(PairIndex(out)) == 2
+    assert StoredGraph(out).find("spleen")
+    assert main(["knowledge", "export", str(out), "--format", "sentence-pairs", "--out", str(folder / "out?")]) == 0
+    assert main(["knowledge", "diff", str(out), str(out)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "graph[0]",
+        "out?",
+        "rows.yaml",
+        "rows1.csv",
+        "rows[1]*.csv",
+    ]
+
+
+def test_too_little_memory_is_said_with_the_option_and_leaves_nothing(tmp_path):
+    terms = "".join(f"\n[Term]\nid: A:{n}\nname: structure {n}\n" for n in range(20_000))
+    (tmp_path / "large.obo").write_text("format-version: 1.2\n" + terms)
+    with pytest.raises(SettingError, match=r"graph: out of memory \(--memory 3MB\) – give more with --memory"):
+        build([f"obo={tmp_path / 'large.obo'}"], tmp_path / "graph", settings=BuildSettings(memory="3MB", threads=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["large.obo"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(source, tmp_path):
+    """No file may grow beyond 8 kB, which the system reports as a disk does that is full: to Python and to DuckDB."""
+    program = (
+        "import resource, sys; from vesalius.cli import main; import vesalius.knowledge.build; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "knowledge", "build", source, "--out", str(tmp_path / "graph")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "graph: the disk is full (" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["small.obo"]
+
+
+def test_an_out_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match="graph: cannot be written"):
+        build(["obo=nowhere.obo"], tmp_path / "file" / "graph")
+
+
+def test_what_may_not_be_written_is_named(tmp_path):
+    refused = PermissionError(13, "Permission denied", str(tmp_path / "x"))
+    with pytest.raises(InputError, match=r"x: Permission denied"), telling_what_ran_out(tmp_path / "graph"):
+        raise refused
+
+
+def test_an_error_that_is_ours_stays_one(tmp_path):
+    with pytest.raises(FileNotFoundError), telling_what_ran_out(tmp_path / "graph"):
+        (tmp_path / "missing").read_text()

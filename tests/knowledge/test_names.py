@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vesalius.errors import InputError
-from vesalius.knowledge.merge.names import IN_SQL
+from vesalius.knowledge.merge.names import in_sql
 from vesalius.knowledge.names import normalise
 from vesalius.knowledge.predicates import predicate, words
 
@@ -13,7 +13,7 @@ from vesalius.knowledge.predicates import predicate, words
     st.lists(st.text(st.characters(max_codepoint=127, exclude_characters="\0"), max_size=12), min_size=1, max_size=30)
 )
 def test_ascii_names_are_normalised_in_sql_as_in_python(texts):
-    found = duckdb.execute(f"SELECT {IN_SQL} FROM (SELECT unnest(?::VARCHAR[]) AS text)", [texts]).fetchall()
+    found = duckdb.execute(f"SELECT {in_sql('text')} FROM (SELECT unnest(?::VARCHAR[]) AS text)", [texts]).fetchall()
     assert [text for (text,) in found] == [normalise(text) for text in texts]
 
 

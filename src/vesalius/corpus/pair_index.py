@@ -19,6 +19,7 @@ tables of a graph lies a folder `pairs/`, made from them alone:
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,8 +32,9 @@ from vesalius.corpus.columns import write_texts
 from vesalius.corpus.pairs import PairKind
 from vesalius.folder import MANIFEST, sha256_of, write_manifest, write_text, writing_folder
 from vesalius.ids import SPLITS, Split
+from vesalius.knowledge.database import open_database
 from vesalius.knowledge.split import make_sides
-from vesalius.tables import literal
+from vesalius.tables import parquet
 
 FOLDER = "pairs"
 KIND = "pairs"
@@ -81,12 +83,9 @@ def write_pair_index(graph: Path, *, memory_limit: str = "2GB", advance: Callabl
     with writing_folder(graph / FOLDER) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
-        config = {"memory_limit": memory_limit, "threads": 2, "temp_directory": str(scratch)}
-        with duckdb.connect(str(scratch / "rows.duckdb"), config=config) as connection:
+        with open_database(scratch / "rows.duckdb", memory_limit=memory_limit, threads=2) as connection:
             _Writer(connection, graph, folder, advance or (lambda _: None)).write()
-        for path in sorted(scratch.rglob("*"), reverse=True):
-            path.unlink()
-        scratch.rmdir()
+        shutil.rmtree(scratch)
         write_manifest(
             folder, kind=KIND, schema=SCHEMA, inputs={"graph": graph_fingerprint(graph)},
             details={"rows": "what was made from the tables beside this folder"},
@@ -267,4 +266,4 @@ class _Writer:
         return np.asarray(self._connection.execute(sql).fetchnumpy()[column]).astype(dtype)
 
     def _table(self, name: str) -> str:
-        return f"read_parquet({literal(self._graph / f'{name}.parquet')})"
+        return parquet(self._graph / f"{name}.parquet")

@@ -11,6 +11,7 @@ from typing import Any
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import refuse_to_replace, write_manifest, writing_folder
 from vesalius.ids import slug
+from vesalius.knowledge.database import telling_what_ran_out
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.licences import is_excluded
 from vesalius.knowledge.merge.lay import lay_tables
@@ -112,15 +113,15 @@ def build(
 
     Raises:
         SettingError: a source is unknown, named twice, or none is named; a setting would have no effect; `out` holds something
-            else than a graph.
-        InputError: a source cannot be read, or holds rows that are refused.
+            else than a graph, or cannot be written; memory does not suffice.
+        InputError: a source cannot be read, or holds rows that are refused; the disk is full.
     """
     settings = settings or BuildSettings()
     specs = _checked_specs(sources, settings)
     out = out.resolve()
-    refuse_to_replace(out, kind=KIND)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _check_writable(out)
     with (
+        telling_what_ran_out(out, memory=settings.memory),
         writing_folder(out) as folder,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.merge.", dir=out.parent) as work,
     ):
@@ -177,6 +178,21 @@ def _merge(workspace: Workspace, folder: Path) -> None:
     lay_tables(workspace, folder)
 
 
+def _check_writable(out: Path) -> None:
+    """Refuses an `out` that cannot be written before anything is read."""
+    try:
+        refuse_to_replace(out, kind=KIND)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"cannot be written ({error.strerror or type(error).__name__})",
+            where=out,
+            remedy="give a folder that can be made",
+        ) from error
+
+
 def _checked_specs(sources: Sequence[str], settings: BuildSettings) -> list[SourceSpec]:
     if not sources:
         raise SettingError("no source named", remedy=f"name at least one of: {_known()}")
@@ -195,7 +211,10 @@ def _once(spec: SourceSpec) -> str:
 
 def _stage(spec: SourceSpec, folder: Path, settings: BuildSettings, note: Advance) -> Staged:
     folder.mkdir()
-    with Staging(folder, spec.name, file=spec.path.name or spec.name, keep_going=settings.keep_going) as staging:
+    with Staging(
+        folder, spec.name, file=spec.path.name or spec.name, keep_going=settings.keep_going,
+        memory=settings.memory, threads=settings.threads,
+    ) as staging:  # fmt: skip
         if spec.kind is None:
             origins = BUILT_IN[spec.name](staging)
         else:

@@ -13,7 +13,7 @@ import duckdb
 from vesalius.errors import FolderError
 from vesalius.folder import read_manifest
 from vesalius.knowledge.store import KIND, SCHEMA
-from vesalius.tables import literal
+from vesalius.tables import parquet
 
 STATEMENTS = {
     "concepts": "concept_id, name",
@@ -116,4 +116,4 @@ class GraphDiff:
 
 
 def _rows_of(folder: Path, table: str) -> str:
-    return f"read_parquet({literal(folder / f'{table}.parquet')})"
+    return parquet(folder / f"{table}.parquet")

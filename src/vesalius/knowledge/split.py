@@ -11,7 +11,7 @@ import duckdb
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import normalise
-from vesalius.tables import literal
+from vesalius.tables import parquet
 
 TRAIN_SHARE = 0.8
 VALIDATION_SHARE = 0.1
@@ -67,7 +67,7 @@ def make_sides(connection: duckdb.DuckDBPyConnection, graph: Path) -> None:
         connection: where the temporary table is made.
         graph: a graph folder.
     """
-    tables = {name: f"read_parquet({literal(graph / f'{name}.parquet')})" for name in ("concepts", "names", "xrefs")}
+    tables = {name: parquet(graph / f"{name}.parquet") for name in ("concepts", "names", "xrefs")}
     connection.execute(_TIES.format(**tables))
     while True:
         connection.execute(_SPREAD)

@@ -21,9 +21,10 @@ in the file, for the sources whose own rows are drawn from (`knowledge.sources.s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -34,8 +35,9 @@ from vesalius.errors import InputError
 from vesalius.folder import writing
 from vesalius.ids import concept_id as checked_id
 from vesalius.knowledge.concept import Scope, WrittenKind
+from vesalius.knowledge.database import open_database
 from vesalius.knowledge.predicates import predicate as checked_predicate
-from vesalius.tables import literal
+from vesalius.tables import json_lines, literal
 
 _TEXT = "VARCHAR"
 _PLACE = {"source": _TEXT, "file": _TEXT, "line": "BIGINT", "row": "BIGINT"}
@@ -68,13 +70,26 @@ class Staging:
         source: name of the source; a reader may put a better one in its place before the first row.
         file: what rows name as their file; a reader of several files sets it as it goes.
         keep_going: collect refused rows instead of raising.
+        memory: most memory DuckDB may take to write the tables.
+        threads: threads of DuckDB.
     """
 
-    def __init__(self, folder: Path, source: str, *, file: str, keep_going: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: str,
+        *,
+        file: str,
+        keep_going: bool = False,
+        memory: str = "4GB",
+        threads: int = 2,
+    ) -> None:
         self.folder = folder
         self.source = source
         self.file = file
         self.keep_going = keep_going
+        self._memory = memory
+        self._threads = threads
         self._open: dict[str, TextIO] = {}
         self._num_rows = dict.fromkeys(STAGED, 0)
 
@@ -170,12 +185,28 @@ class Staging:
         """
         for file in self._open.values():
             file.close()
-        for table, schema in STAGED.items():
-            collected = self._collected(table)
-            if write and (collected.exists() or not self.path(table).exists()):
-                _to_parquet(collected, self.path(table), schema)
-            collected.unlink(missing_ok=True)
         self._open.clear()
+        if write:
+            self._write_tables()
+        for table in STAGED:
+            self._collected(table).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yields a database within the memory and threads given, gone afterwards."""
+        path = self.folder / "staging.duckdb"
+        try:
+            with open_database(path, memory_limit=self._memory, threads=self._threads) as connection:
+                yield connection
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _write_tables(self) -> None:
+        with self.database() as connection:
+            for table, schema in STAGED.items():
+                collected = self._collected(table)
+                if collected.exists() or not self.path(table).exists():
+                    _to_parquet(connection, collected, self.path(table), schema)
 
     def _add(self, table: str, values: dict[str, Any], line: int | None) -> bool:
         try:
@@ -222,12 +253,12 @@ def printable(text: str) -> str:
     return _NO_TEXT.sub("\ufffd", text)
 
 
-def _to_parquet(collected: Path, path: Path, schema: dict[str, str]) -> None:
+def _to_parquet(connection: duckdb.DuckDBPyConnection, collected: Path, path: Path, schema: dict[str, str]) -> None:
     rows = (
-        "SELECT * FROM read_json($file, format := 'newline_delimited', columns := $schema, maximum_object_size := 134217728)"
+        f"SELECT * FROM {json_lines(collected)}"
         if collected.exists()
         else "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in schema.items()) + " LIMIT 0"
     )
-    values = {"file": str(collected), "schema": schema} if collected.exists() else {}
-    with writing(path) as temporary, duckdb.connect() as connection:
+    values = {"schema": schema} if collected.exists() else {}
+    with writing(path) as temporary:
         connection.execute(f"COPY ({rows}) TO {literal(temporary)} (FORMAT parquet)", values)

@@ -17,7 +17,7 @@ from vesalius.knowledge.concept import Concept, Definition, Relation, Scope, Syn
 from vesalius.knowledge.names import normalise
 from vesalius.knowledge.predicates import Predicate
 from vesalius.knowledge.store import COLUMNS, KIND, SCHEMA
-from vesalius.tables import literal
+from vesalius.tables import parquet
 
 DrawKind = Literal["name", "synonym", "definition", "relation"]
 
@@ -261,7 +261,7 @@ class StoredGraph:
             return self._connection.execute(self._with_files(sql), values).fetchall()
 
     def _with_files(self, sql: str) -> str:
-        return sql.format(**{table: f"read_parquet({literal(self.path(table))})" for table in COLUMNS})
+        return sql.format(**{table: parquet(self.path(table)) for table in COLUMNS})
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from vesalius.knowledge.export.biolink import CATEGORIES, FALLBACK_PREDICATE, PR
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.predicates import Predicate
 from vesalius.knowledge.split import split_concepts
+from vesalius.knowledge.store import write_graph
 
 
 @pytest.fixture
@@ -113,6 +114,21 @@ def test_sentence_pairs_hold_every_pair_with_its_side(nasty, tmp_path):
     texts = {line["positive"] for line in lines if line["kind"] == "relation"}
     assert {"part of größe", "smells of the kidney", "the kidney part of"} <= texts
     assert not any("the the" in text for text in texts)
+
+
+def test_a_text_that_only_repeats_its_name_is_no_sentence_pair(tmp_path):
+    synonyms = ("LEFT-kidney", "ＬＥＦＴ kidney", "ren sinister")
+    concept = Concept(
+        concept_id=ConceptId("A:1"), name="left kidney", source="s",
+        synonyms=tuple(Synonym(text=text, scope=Scope.EXACT, source="s") for text in synonyms),
+        definitions=(Definition(text="Left kidney.", source="s"), Definition(text="A kidney on the left.", source="s")),
+    )  # fmt: skip
+    write_graph(Graph([concept], []), tmp_path / "graph")
+    exported(tmp_path / "graph", tmp_path / "out", "sentence-pairs")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "pairs.jsonl").open(encoding="utf-8")]
+    assert {line["positive"] for line in lines} == {"ren sinister", "A kidney on the left."}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["left_out"] == {"texts equal to the name": 3, "inexact synonyms": 0}
 
 
 @pytest.mark.parametrize("name", list(FORMATS))

@@ -39,6 +39,12 @@ def test_a_cui_with_several_definitions_is_one_concept_and_a_second_name_a_synon
     assert rows["definitions"] == {("UMLS:C1", "First.", ()), ("UMLS:C1", "Second,\nlonger.", ())}
 
 
+def test_a_key_that_stands_twice_in_an_entry_is_refused_with_its_line(read):
+    text = '{\n"liver": {"relations": [], "synonyms": ["a"],\n"synonyms": ["b"]}}'
+    with pytest.raises(InputError, match=r"test\.txt:2: the key 'synonyms' stands twice in one object"):
+        read("sat-json", text)
+
+
 def test_columns_beside_those_of_the_format_are_passed_over(read):
     assert read("sat-relations", ",source,target,edge\n0,a,b,isa\n")["relations"] == {("NAME:a", "is_a", "NAME:b")}
 

@@ -202,6 +202,33 @@ def test_bad_files_are_refused_by_file_and_line(read, name):
         read(text, spec, name=file)
 
 
+def test_of_a_row_only_what_is_wrong_is_left_out(read):
+    spec = """
+licence: CC0-1.0
+concept: {id: id, name: name}
+synonyms: [{text: one, scope: {column: kind}}, {text: other, scope: exact}]
+definitions: [{text: says}]
+relations: [{predicate: {constant: part of}, object: whole}]
+"""
+    text = "id,name,one,kind,other,says,whole\nX:1,ren,kidney,sideways,renal organ,It filters.,X:2\n"
+    rows, _ = read(text, spec, keep_going=True)
+    assert rows["synonyms"] == {("X:1", "renal organ", "exact")}
+    assert rows["definitions"] == {("X:1", "It filters.", ())}
+    assert rows["relations"] == {("X:1", "part_of", "X:2")}
+    ((reason, *_),) = rows["rejects"]
+    assert "unknown scope 'sideways'" in reason
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(read):
+    with pytest.raises(InputError, match=r"test\.jsonl:2: the key 'name' stands twice"):
+        read('{"name": "a", "label": "b"}\n{"name": "c", "name": "d", "label": "e"}\n', LABELS, name="test.jsonl")
+
+
+def test_a_field_beyond_what_is_read_is_called_what_it_is(read):
+    with pytest.raises(InputError, match=r"test\.csv:2: a field of more than 131,072 characters"):
+        read('name,label\nleft kidney,"' + "x" * 140_000 + '"\n', LABELS)
+
+
 def test_a_table_without_yaml_is_refused(bench, tmp_path):
     with pytest.raises(SettingError, match="write table=FILE,YAML"):
         bench.record("table", tmp_path / "test.csv")

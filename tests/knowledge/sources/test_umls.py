@@ -205,6 +205,30 @@ def test_keep_going_leaves_the_bad_row_out_and_keeps_the_others(bench, fault, zi
     assert graph["UMLS:C0000001"].name == "Kidney"
 
 
+NO_CUI = {
+    "MRCONSO": (atom("", "Nameless"), "no CUI"),
+    "MRDEF": (meaning("", "Of nothing."), "no CUI"),
+    "MRSTY": ("|T023|A1.2.3.1|Body Part, Organ, or Organ Component|AT1||\n", "no CUI"),
+    "MRREL": (relation("C0000001", "RO", ""), "no CUI1 or no CUI2"),
+    "MRREL both": (relation("", "RO", ""), "no CUI1 or no CUI2"),
+    "MRREL word": (relation("C0000001", "RO", "C0000002", "--"), "RELA -- has no letter or digit"),
+}
+
+
+@pytest.mark.parametrize("fault", NO_CUI)
+def test_a_row_that_says_nothing_of_a_concept_is_refused_with_its_line(bench, fault):
+    table = fault.split()[0]
+    row, message = NO_CUI[fault]
+    with_row = {table: [*TABLES[table], row]}
+    line = len(with_row[table])
+    with pytest.raises(InputError, match=rf"{table}\.RRF:{line}: {message}"):
+        bench.write(**with_row).build()
+    graph = bench.write(**with_row).build(keep_going=True)
+    assert bench.rejects() == [(message, f"{table}.RRF", line)]
+    whole = bench.write().build()
+    assert ([*graph], graph.relations) == ([*whole], whole.relations)
+
+
 def test_a_truncated_gzip_is_named_with_its_last_line(bench):
     bench.write(zipped=("MRREL",))
     path = bench.folder / "MRREL.RRF.gz"

@@ -23,8 +23,9 @@ from vesalius.folder import (
     write_text,
     writing_folder,
 )
+from vesalius.knowledge.database import is_full, open_database, telling_what_ran_out
 from vesalius.knowledge.store import COLUMNS, KIND, SCHEMA
-from vesalius.tables import literal
+from vesalius.tables import literal, parquet
 
 EXPORT_KIND = "export"
 EXPORT_SCHEMA = 1
@@ -66,6 +67,8 @@ class Export:
         try:
             return self.connection.execute(self._named(sql), values)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            if is_full(error):
+                raise
             raise FolderError(
                 f"damaged table ({str(error).splitlines()[0]})", where=self.graph, remedy="build the graph again"
             ) from error
@@ -93,7 +96,7 @@ class Export:
 
     def _named(self, sql: str) -> str:
         for name in COLUMNS:
-            sql = sql.replace(f"{{{name}}}", f"read_parquet({literal(self.graph / f'{name}.parquet')})")
+            sql = sql.replace(f"{{{name}}}", parquet(self.graph / f"{name}.parquet"))
         return sql
 
 
@@ -119,11 +122,10 @@ def exporting(
             raise FolderError("missing table", where=graph / f"{table}.parquet", remedy="build the graph again")
     refuse_to_replace(out, kind=EXPORT_KIND)
     origins = origins_of(manifest)
-    with writing_folder(out) as folder:
+    with telling_what_ran_out(out), writing_folder(out) as folder:
         scratch = folder / ".scratch"
         scratch.mkdir()
-        config = {"memory_limit": MEMORY_LIMIT, "threads": 2, "temp_directory": str(scratch)}
-        with duckdb.connect(str(scratch / "rows.duckdb"), config=config) as connection:
+        with open_database(scratch / "rows.duckdb", memory_limit=MEMORY_LIMIT, threads=2) as connection:
             export = Export(
                 folder=folder, origins=origins, kinds=_kinds(manifest, origins), connection=connection, graph=graph,
                 advance=advance,

@@ -4,17 +4,21 @@ Each line: ``anchor`` (a preferred name), ``positive`` (what belongs to it), ``k
 ``concept_id``, ``source``, ``split`` (side of the concept; of a relation the side of both its ends, null where they differ: no
 trainer may use it), and of relations ``predicate``, ``asked`` and ``named`` (id of the end that the text names: other concepts may
 fill the open one, and they are no negatives). A relation gives four lines: either end asked for, in the published template and in
-a sentence; which sentence where there are several is decided by a hash of the relation.
+a sentence; which sentence where there are several is decided by a hash of the relation. A definition or synonym that is the name once
+both are normalised teaches nothing and gives no line.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from vesalius.knowledge.export.exporting import Export, exporting
+from vesalius.knowledge.merge.names import in_sql
+from vesalius.knowledge.names import normalise
 from vesalius.knowledge.sentences import ARTICLE, sentence_parts, sentences
 from vesalius.knowledge.split import make_sides
 from vesalius.tables import literal
@@ -45,6 +49,7 @@ def export_sentence_pairs(graph: Path, out: Path, *, advance: Callable[[str], No
             "FROM {concepts} c JOIN sides s USING (number)"
         )
         _make_templates(export)
+        _find_repeating(export)
         num = 0
         with (export.folder / PAIRS).open("wb") as file:
             for table, sql in {
@@ -54,6 +59,7 @@ def export_sentence_pairs(graph: Path, out: Path, *, advance: Callable[[str], No
             }.items():
                 num += _append(export, table, sql, file)
         export.wrote(PAIRS, num)
+        export.left_out["texts equal to the name"] = export.count("SELECT 1 FROM repeating")
         export.left_out["inexact synonyms"] = export.count("SELECT 1 FROM {synonyms} WHERE scope <> 'exact'")
     return export.num_rows
 
@@ -90,6 +96,24 @@ def _make_templates(export: Export) -> None:
                 export.run(f"INSERT INTO templates VALUES ({marks})", [predicate, asked, choice, len(listed), *parts])
 
 
+def _find_repeating(export: Export) -> None:
+    """Makes the table `repeating` (kind, number): definitions and exact synonyms that equal the name, normalised."""
+    export.run("CREATE TABLE repeating (kind VARCHAR, number BIGINT)")
+    for kind, table in (("definition", "definitions"), ("synonym", "synonyms")):
+        wanted = "scope = 'exact'" if kind == "synonym" else "true"
+        pairs = f"SELECT t.number, c.name, t.text FROM {{{table}}} t JOIN {{concepts}} c ON c.number = t.concept_number WHERE {wanted}"
+        export.run(
+            f"INSERT INTO repeating SELECT {literal(kind)}, number FROM ({pairs}) "
+            f"WHERE {_IS_ASCII} AND {in_sql('name')} = {in_sql('text')}"
+        )
+        found = export.rows(f"SELECT * FROM ({pairs}) WHERE NOT ({_IS_ASCII})")
+        numbers = (number for number, name, text in found if normalise(name) == normalise(text))
+        while chunk := list(islice(numbers, 10_000)):
+            export.run(f"INSERT INTO repeating SELECT {literal(kind)}, unnest(?::BIGINT[])", [chunk])
+
+
+_IS_ASCII = "strlen(name) = length(name) AND strlen(text) = length(text)"
+
 _LINE = "concept_id, source, split, predicate, asked, named, number"
 
 
@@ -99,7 +123,8 @@ def _texts(kind: str) -> str:
     return f"""
         SELECT c.name AS anchor, t.text AS positive, {literal(kind)} AS kind, c.concept_id, t.source, c.side AS split,
             NULL::VARCHAR AS predicate, NULL::VARCHAR AS asked, NULL::VARCHAR AS named, t.number, 0 AS form
-        FROM {{rows}} t JOIN ends c ON c.number = t.concept_number WHERE {wanted}
+        FROM {{rows}} t JOIN ends c ON c.number = t.concept_number
+        ANTI JOIN repeating r ON r.kind = {literal(kind)} AND r.number = t.number WHERE {wanted}
     """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from vesalius.knowledge.merge.names import normalised_names
 from vesalius.knowledge.merge.workspace import ROW_BITS, Workspace
 from vesalius.knowledge.store import COLUMNS, ROW_GROUP_SIZE, SCOPES
-from vesalius.tables import literal
+from vesalius.tables import literal, parquet
 
 _SCOPE_PLACE = "list_position([" + ", ".join(f"'{scope}'" for scope in SCOPES) + "], {})"
 
@@ -51,9 +51,7 @@ def lay_tables(workspace: Workspace, folder: Path) -> None:
     )  # fmt: skip
     _draws(workspace, folder)
     for table in ("conflicts", "rejects"):
-        workspace.counts[table] = workspace.number(
-            f"SELECT count(*) FROM read_parquet({literal(folder / f'{table}.parquet')})"
-        )
+        workspace.counts[table] = workspace.number(f"SELECT count(*) FROM {parquet(folder / f'{table}.parquet')}")
 
 
 def _synonyms(workspace: Workspace, folder: Path) -> None:
@@ -172,7 +170,7 @@ def _draws(workspace: Workspace, folder: Path) -> None:
         scope = "scope" if kind == "synonym" else "NULL::VARCHAR"
         parts.append(
             f"SELECT '{kind}' AS kind, source, {scope} AS scope, min(number) AS first, count(*) AS num "
-            f"FROM read_parquet({literal(folder / f'{table}.parquet')}) GROUP BY ALL"
+            f"FROM {parquet(folder / f'{table}.parquet')} GROUP BY ALL"
         )
     _lay(workspace, folder, "draws", f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY ALL", is_numbered=True)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from vesalius.knowledge.merge.workspace import Workspace
 from vesalius.knowledge.names import normalise
 
-IN_SQL = "lower(trim(regexp_replace(text, '[\\x09-\\x0d\\x1c-\\x20_\\-/,.;:]+', ' ', 'g')))"
-"""`normalise` for a text of ASCII alone."""
+
+def in_sql(column: str) -> str:
+    """Returns SQL that is `normalise` for a text of ASCII alone."""
+    return f"lower(trim(regexp_replace({column}, '[\\x09-\\x0d\\x1c-\\x20_\\-/,.;:]+', ' ', 'g')))"
 
 
 def normalised_names(workspace: Workspace, table: str, query: str) -> None:
@@ -21,7 +23,7 @@ def normalised_names(workspace: Workspace, table: str, query: str) -> None:
     )
     workspace.run(
         f"CREATE OR REPLACE TABLE {table} AS SELECT normalised, bearer, bool_or(is_preferred) AS is_preferred FROM ("
-        f"SELECT {IN_SQL} AS normalised, bearer, is_preferred FROM written WHERE strlen(text) = length(text) UNION ALL "
+        f"SELECT {in_sql('text')} AS normalised, bearer, is_preferred FROM written WHERE strlen(text) = length(text) UNION ALL "
         "SELECT normalised, bearer, is_preferred FROM written JOIN folded USING (text)) GROUP BY normalised, bearer; "
         "DROP TABLE written; DROP TABLE folded"
     )

@@ -14,7 +14,7 @@ from vesalius.folder import Origin
 from vesalius.knowledge.database import open_database
 from vesalius.knowledge.staging import STAGED
 from vesalius.knowledge.store import COLUMNS
-from vesalius.tables import literal
+from vesalius.tables import json_lines, literal, parquet
 
 CONFLICTS = dict(COLUMNS["conflicts"])
 REFUSED = dict(COLUMNS["rejects"])
@@ -127,8 +127,7 @@ class Workspace:
         with path.open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(dict(zip(schema, row, strict=True)), ensure_ascii=False) + "\n")
-        read = "SELECT * FROM read_json($path, format := 'newline_delimited', columns := $schema)"
-        self.run(f"CREATE OR REPLACE TABLE {table} AS {read}", {"path": str(path), "schema": schema})
+        self.run(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM {json_lines(path)}", {"schema": schema})
         path.unlink()
 
     def refuse(self, faults: Sequence[Fault], *, remedy: str) -> None:
@@ -156,7 +155,7 @@ class Workspace:
     def _view(self, table: str) -> None:
         parts = [
             f"SELECT *, {rank} AS rank, {rank}::BIGINT << {ROW_BITS} | row AS key "
-            f"FROM read_parquet({literal(source.folder / f'{table}.parquet')})"
+            f"FROM {parquet(source.folder / f'{table}.parquet')}"
             f"{self._kept(source)}"
             for rank, source in enumerate(self.sources)
         ]

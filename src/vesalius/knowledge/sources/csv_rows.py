@@ -26,7 +26,8 @@ def read_csv_rows(
         quote: around fields that hold delimiters or line breaks, doubled within; None where quotes are data.
 
     Raises:
-        InputError: the file cannot be read, lacks a column or names one twice, or a quote is not closed.
+        InputError: the file cannot be read, lacks a column or names one twice, a quote is not closed, or a field is longer than
+            Python's `csv` takes (131,072 characters).
     """
     rows = _records(path, delimiter=delimiter, quote=quote)
     line, header = next(rows, (1, []))
@@ -63,6 +64,12 @@ def _records(path: Path, *, delimiter: str, quote: str | None) -> Iterator[tuple
         try:
             record = next(records, None)
         except csv.Error as error:
+            if "field limit" in str(error):
+                raise InputError(
+                    f"a field of more than {csv.field_size_limit():,} characters",
+                    where=f"{path}:{first}",
+                    remedy="is a quote not closed here?",
+                ) from error
             raise InputError(
                 f"a quote that is not closed, or not at the end of its field ({error})",
                 where=f"{path}:{first}",

@@ -14,6 +14,25 @@ from vesalius.knowledge.sources.text_file import read_whole
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
+class RepeatedKeyError(ValueError):
+    """An object of JSON has two members of one key: which of them is meant, nobody can say."""
+
+
+def unrepeated(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the members of an object, for `json`'s ``object_pairs_hook``.
+
+    Raises:
+        RepeatedKeyError: two have one key.
+    """
+    found = dict(members)
+    if len(found) < len(members):
+        keys = [key for key, _ in members]
+        raise RepeatedKeyError(
+            f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
+        )
+    return found
+
+
 class JsonText:
     """Walks through a JSON file with a cursor.
 
@@ -30,7 +49,7 @@ class JsonText:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._text = read_whole(path)
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(object_pairs_hook=unrepeated)
         self._counted = (0, 1)
         self._at = 0
         self._skip_space()
@@ -51,6 +70,8 @@ class JsonText:
             raise InputError(
                 f"no JSON ({error.msg})", where=f"{self._path}:{error.lineno}", remedy="is the file cut off?"
             ) from error
+        except RepeatedKeyError as error:
+            raise self._error(str(error)) from error
         except ValueError as error:
             raise self._error("an integer of too many digits") from error
         except RecursionError as error:

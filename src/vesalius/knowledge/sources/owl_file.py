@@ -95,8 +95,15 @@ def _is_xml(path: Path, plain: Path) -> bool:
 
 def _lines(path: Path, plain: Path) -> Iterator[tuple[int, str]]:
     """Yields the lines of `plain`; messages name `path`, which it came from."""
-    try:
+    with _naming(path, plain):
         yield from read_lines(plain)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, plain: Path) -> Iterator[None]:
+    """Lets messages name `path` where they would name `plain`."""
+    try:
+        yield
     except InputError as error:
         where = str(error.where).replace(str(plain), str(path), 1)
         raise InputError(error.what, where=where, remedy=error.remedy) from error
@@ -272,7 +279,8 @@ class _Document(_Parser):
 
 
 def _safe_functional(path: Path, plain: Path) -> OwlFile:
-    text = read_whole(plain)
+    with _naming(path, plain):
+        text = read_whole(plain)
     depth = 0
     for token in _TOKEN.finditer(text):
         depth += {"(": 1, ")": -1}.get(token[0], 0)

@@ -16,7 +16,7 @@ import duckdb
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
 from vesalius.knowledge.staging import STAGED, Staging
-from vesalius.tables import literal
+from vesalius.tables import json_lines, literal, one_file
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     table: tuple(columns.split())
@@ -67,13 +67,13 @@ class RrfReader:
         """
         columns = dict.fromkeys((*COLUMNS[table], "closing"), "VARCHAR")
         listed = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
-        path = literal(self._read[table])
+        path, file = literal(self._read[table]), literal(one_file(self._read[table]))
         shifted = f"error('CSV Error on Line: ' || line || ' with {_SHIFTED}, ' || {path})"
         checked = f" WHERE cvf IS NULL OR regexp_full_match(cvf, '[0-9]+') OR {shifted}" if "cvf" in columns else ""
         return (
-            f"(SELECT * FROM (SELECT *, row_number() OVER () AS line FROM read_csv({path}, delim = '|', quote = '', "
+            f"(SELECT * FROM (SELECT *, row_number() OVER () AS line FROM read_csv({file}, delim = '|', quote = '', "
             "escape = '', header = false, auto_detect = false, null_padding = false, strict_mode = true, nullstr = '', "
-            f"max_line_size = {LONGEST_LINE}, columns = {{{listed}}})){checked}) AS {table.lower()}"
+            f"hive_partitioning = false, max_line_size = {LONGEST_LINE}, columns = {{{listed}}})){checked}) AS {table.lower()}"
         )
 
     def check(self, table: str) -> None:
@@ -92,6 +92,26 @@ class RrfReader:
         """Returns the rows of a query; for small results."""
         return self._retried(query, lambda sql: self._connection.execute(sql).fetchall())
 
+    def refuse(self, made: str, table: str, condition: str, reason: str) -> None:
+        """Refuses the rows of a made table that meet a condition, and takes them out of it; `made` has `line` and no more than tells.
+
+        Args:
+            made: a table made of rows of `table`, with their `line`.
+            table: where they come from.
+            condition: SQL on a row of `made`.
+            reason: SQL that says what is wrong with it.
+
+        Raises:
+            InputError: there is one, and rows are not to be left out.
+        """
+        self.staging.file = self.files[table].name
+        found = self._connection.execute(
+            f"SELECT line, {reason}, to_json({made})::VARCHAR FROM {made} WHERE {condition} ORDER BY line"
+        )
+        for line, said, row in found.fetchall():
+            self.staging.reject(said, line=line, row=row)
+        self._connection.execute(f"DELETE FROM {made} WHERE {condition}")
+
     def drop(self, name: str) -> None:
         """Drops a table that is done with."""
         self._connection.execute(f"DROP TABLE {name}")
@@ -101,8 +121,8 @@ class RrfReader:
         path = self.staging.folder / f"{name}.rows"
         with path.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(dict(zip(schema, row, strict=True))) + "\n" for row in rows)
-        read = "SELECT * FROM read_json($path, format := 'newline_delimited', columns := $schema)"
-        self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {read}", {"path": str(path), "schema": schema})
+        made = f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {json_lines(path)}"
+        self._connection.execute(made, {"schema": schema})
         path.unlink()
 
     def stage(self, staged: str, table: str, query: str) -> None:
@@ -136,9 +156,9 @@ class RrfReader:
                 or self._read[table] != self.files[table]
             ):
                 raise self._fault(table, str(error)) from error
-            before = literal(self._read[table])
+            before = self.table(table)
             self._read[table] = self._mended(table)
-        return run(query.replace(before, literal(self._read[table])))
+        return run(query.replace(before, self.table(table)))
 
     def _fault(self, table: str, message: str) -> InputError:
         path = self.files[table]

@@ -5,6 +5,7 @@ CSV, TSV and JSON lines may be gzipped. Rows are numbered by their line; those o
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from vesalius.folder import Origin
 from vesalius.ids import concept_id as checked_id
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.sources.csv_rows import check_columns, read_csv_rows
+from vesalius.knowledge.sources.json_text import RepeatedKeyError, unrepeated
 from vesalius.knowledge.sources.name_ids import folded, name_id
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.predicate_names import predicate_name
@@ -33,7 +35,7 @@ from vesalius.knowledge.sources.table_spec import (
 )
 from vesalius.knowledge.sources.text_file import read_lines
 from vesalius.knowledge.staging import Staging
-from vesalius.tables import literal
+from vesalius.tables import parquet
 
 _BATCH = 2048
 
@@ -82,7 +84,7 @@ def _rows(path: Path, staging: Staging, spec: TableSpec) -> Iterator[tuple[int, 
         )
     columns = spec.columns()
     if kind == "parquet":
-        return _parquet_rows(path, columns)
+        return _parquet_rows(path, staging, columns)
     if kind == "jsonl":
         return _json_rows(path, staging, columns)
     return read_csv_rows(path, staging, columns=columns, delimiter="," if kind == "csv" else "\t", quote=spec.quote)
@@ -94,7 +96,10 @@ def _json_rows(path: Path, staging: Staging, columns: tuple[str, ...]) -> Iterat
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=unrepeated)
+        except RepeatedKeyError as error:
+            staging.reject(str(error), line=line, row=text)
+            continue
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", "values nested too deep, or an integer of too many digits")
             staging.reject(f"no JSON ({reason})", line=line, row=text)
@@ -109,13 +114,12 @@ def _json_rows(path: Path, staging: Staging, columns: tuple[str, ...]) -> Iterat
             raise InputError(f"no row has the key {column!r}", where=path, remedy="check the YAML and the file")
 
 
-def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+def _parquet_rows(path: Path, staging: Staging, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
     if not path.is_file():
         raise InputError("no such file", where=path, remedy="check the path")
     try:
-        with duckdb.connect() as connection:
-            file = str(path).replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-            table = connection.execute(f"SELECT * FROM read_parquet({literal(file)})")
+        with staging.database() as connection:
+            table = connection.execute(f"SELECT * FROM {parquet(path)}")
             names = [column[0] for column in table.description or ()]
             check_columns(names, columns, where=path)
             line = 0
@@ -123,6 +127,8 @@ def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, R
                 for record in batch:
                     line += 1
                     yield line, dict(zip(names, record, strict=True))
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise InputError(
             f"no Parquet file ({str(error).splitlines()[0]})", where=path, remedy="check the file, or write it again"
@@ -139,26 +145,37 @@ class _TableReader:
 
     def take(self, line: int, row: Row) -> None:
         """Stages what a row says. A row that tells no concept is refused whole, else only what is wrong about it."""
-        try:
+        with self._refusing(row, line):
             concept = None if self._spec.concept is None else self._concept(self._spec.concept, row, line)
             if concept is not None:
                 self._texts(concept, row, line)
             for relation in self._spec.relations:
-                self._relation(relation, concept, row, line)
+                with self._refusing(row, line):
+                    self._relation(relation, concept, row, line)
+
+    @contextlib.contextmanager
+    def _refusing(self, row: Row, line: int) -> Iterator[None]:
+        """Refuses what is said within where it cannot be taken; the rest of the row is taken."""
+        try:
+            yield
         except _RefusedError as refused:
             self._staging.reject(str(refused), line=line, row=dict(row))
 
     def _texts(self, concept: str, row: Row, line: int) -> None:
         for synonym in self._spec.synonyms:
-            for text in self._values(synonym.text, row):
-                self._staging.synonym(concept, text, _scope(_value(synonym.scope, row)), line=line)
+            with self._refusing(row, line):
+                scope = _scope(_value(synonym.scope, row))
+                for text in self._values(synonym.text, row):
+                    self._staging.synonym(concept, text, scope, line=line)
         for definition in self._spec.definitions:
-            references = self._values(definition.references, row) if definition.references else ()
-            if text := _value(definition.text, row):
-                self._staging.definition(concept, text, references=references, line=line)
+            with self._refusing(row, line):
+                references = self._values(definition.references, row) if definition.references else ()
+                if text := _value(definition.text, row):
+                    self._staging.definition(concept, text, references=references, line=line)
         for xref in self._spec.xrefs:
-            for target in self._values(xref.target, row):
-                self._staging.xref(concept, _prefixed(target, xref.prefix), line=line)
+            with self._refusing(row, line):
+                for target in self._values(xref.target, row):
+                    self._staging.xref(concept, _prefixed(target, xref.prefix), line=line)
 
     def _relation(self, relation: RelationCells, concept: str | None, row: Row, line: int) -> None:
         predicates = self._values(relation.predicate, row)

@@ -10,12 +10,18 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
 
 MAX_LINE_BYTES = 2**26
 """A line beyond this (64 MiB) is not what these formats hold; so a gzip of one endless line does not fill the memory."""
+
+MAX_EXPANSION = 200
+"""A gzip may hold this many times its own bytes, and `FREE_EXPANSION_BYTES` in any case; text comes to some ten times."""
+
+FREE_EXPANSION_BYTES = 2**26
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -27,8 +33,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yields line number (from 1) and text of every line, its line end taken off; memory does not grow with the file.
 
     Raises:
-        InputError: the file cannot be read, is empty, is a gzip that is cut off or damaged, is not UTF-8, or holds a line
-            beyond `MAX_LINE_BYTES`.
+        InputError: the file cannot be read, is empty, is a gzip that is cut off, damaged or beyond `MAX_EXPANSION`, is not UTF-8,
+            or holds a line beyond `MAX_LINE_BYTES`.
     """
     number = 0
     try:
@@ -67,7 +73,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     """Yields a path to the file's bytes without their gzip: `path` itself, or a temporary copy.
 
     Raises:
-        InputError: the file cannot be read, or is a gzip that is cut off or damaged.
+        InputError: the file cannot be read, or is a gzip that is cut off, damaged or beyond `MAX_EXPANSION`.
     """
     if not _is_gzip(path):
         yield path
@@ -83,7 +89,36 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _opened(path: Path) -> io.BufferedReader:
-    return io.BufferedReader(gzip.GzipFile(path)) if _is_gzip(path) else path.open("rb")
+    return io.BufferedReader(_Gzip(path)) if _is_gzip(path) else path.open("rb")
+
+
+class _Gzip(io.RawIOBase):
+    """What a gzip holds, as long as it is no more than `MAX_EXPANSION` allows: a small file cannot fill memory or disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._file = gzip.GzipFile(path)
+        self._most = max(FREE_EXPANSION_BYTES, MAX_EXPANSION * path.stat().st_size)
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        given = self._file.readinto(buffer)
+        self._given += given
+        if self._given > self._most:
+            raise InputError(
+                f"the gzip expands to more than {self._most // 2**20:,} MiB",
+                where=self._path,
+                remedy=f"real text shrinks less than {MAX_EXPANSION} times; unpack it first if it is meant",
+            )
+        return given
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _is_gzip(path: Path) -> bool:

@@ -27,9 +27,9 @@ from vesalius.knowledge.database import open_database
 from vesalius.knowledge.licences import is_excluded
 from vesalius.knowledge.sources.options import SourceOptions
 from vesalius.knowledge.sources.rrf import RrfReader
-from vesalius.knowledge.sources.umls_relations import RELATIONS_IN_SQL, load_predicates
+from vesalius.knowledge.sources.umls_relations import NO_PREDICATE, RELATIONS_IN_SQL, load_predicates
 from vesalius.knowledge.staging import STAGED, Staging
-from vesalius.tables import literal
+from vesalius.tables import parquet
 
 RESTRICTIONS = {
     "0": "no restriction beyond the UMLS licence",
@@ -87,7 +87,7 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
         _relations(reader, suppressed=options.umls.suppressed)
         with_rows = _with_rows(reader)
         hashes = {table.name: sha256_of(table) for table in reader.files.values()}
-    database.unlink()
+    database.unlink(missing_ok=True)
     release = next((found.version for name, found in vocabularies.items() if name == "MTH"), path.resolve().name)
     whole = Origin(
         name=staging.source,
@@ -142,8 +142,11 @@ def _types(reader: RrfReader, wanted: Sequence[str]) -> None:
         for branch, domain in sorted(DOMAIN_BY_TREE.items(), key=lambda item: -len(item[0]))
     )
     reader.make(
-        "sty", f"SELECT cui, tui, stn, sty, CASE {rank} ELSE 'other' END AS domain FROM {reader.table('MRSTY')}"
+        "sty",
+        f"SELECT cui, tui, stn, sty, CASE {rank} ELSE 'other' END AS domain, line FROM {reader.table('MRSTY')} "
+        "WHERE cui IS NOT NULL OR tui IS NOT NULL",
     )
+    reader.refuse("sty", "MRSTY", "cui IS NULL", "'no CUI'")
     conditions = []
     for number, text in enumerate(wanted):
         reader.load(f"wanted_{number}", {"text": "VARCHAR"}, [(text,)])
@@ -177,8 +180,9 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
         "+ CASE WHEN ispref = 'Y' THEN 0 ELSE 1 END)::BIGINT << 40) | line AS preference, line, "
         f"coalesce(lat = (SELECT lat FROM language) AND sab IN (SELECT sab FROM chosen){unsuppressed}{of_type} "
         "AND trim(str) <> '', false) AS is_taken "
-        f"FROM {reader.table('MRCONSO')} WHERE cui IS NOT NULL",
+        f"FROM {reader.table('MRCONSO')} WHERE cui IS NOT NULL OR sab IS NOT NULL",
     )
+    reader.refuse("atoms", "MRCONSO", "cui IS NULL", "'no CUI'")
     reader.make("known", "SELECT cui, bool_or(is_taken) AS is_taken FROM atoms GROUP BY cui")
     if not reader.rows("SELECT 1 FROM known WHERE is_taken LIMIT 1"):
         raise SettingError(
@@ -212,12 +216,18 @@ def _names(reader: RrfReader, options: SourceOptions) -> None:
 
 def _definitions(reader: RrfReader, *, suppressed: bool) -> None:
     unsuppressed = "" if suppressed else " AND suppress = 'N'"
+    reader.make(
+        "defining",
+        f"SELECT cui, trim(def) AS text, sab, line FROM {reader.table('MRDEF')} "
+        f"WHERE sab IN (SELECT sab FROM chosen) AND trim(def) <> ''{unsuppressed}",
+    )
+    reader.refuse("defining", "MRDEF", "cui IS NULL", "'no CUI'")
     reader.stage(
         "definitions", "MRDEF",
-        'SELECT \'UMLS:\' || cui AS concept_id, trim(def) AS text, []::VARCHAR[] AS "references", sab, line '
-        f"FROM {reader.table('MRDEF')} LEFT JOIN known USING (cui) "
-        f"WHERE coalesce(is_taken, true) AND sab IN (SELECT sab FROM chosen) AND trim(def) <> ''{unsuppressed}",
+        'SELECT \'UMLS:\' || cui AS concept_id, text, []::VARCHAR[] AS "references", sab, line '
+        "FROM defining LEFT JOIN known USING (cui) WHERE coalesce(is_taken, true)",
     )  # fmt: skip
+    reader.drop("defining")
 
 
 def _relations(reader: RrfReader, *, suppressed: bool) -> None:
@@ -225,15 +235,18 @@ def _relations(reader: RrfReader, *, suppressed: bool) -> None:
     reader.make(
         "read_relations",
         f"SELECT cui1, cui2, rel, rela, sab, line FROM {reader.table('MRREL')} "
-        f"WHERE cui1 <> cui2 AND sab IN (SELECT sab FROM chosen){unsuppressed}",
+        "WHERE (cui1 <> cui2 OR cui1 IS NULL OR cui2 IS NULL) "
+        f"AND sab IN (SELECT sab FROM chosen){unsuppressed}",
     )
+    reader.refuse("read_relations", "MRREL", "cui1 IS NULL OR cui2 IS NULL", "'no CUI1 or no CUI2'")
+    reader.refuse("read_relations", "MRREL", NO_PREDICATE, "'RELA ' || rela || ' has no letter or digit'")
     load_predicates(reader)
     reader.stage("relations", "MRREL", RELATIONS_IN_SQL)
 
 
 def _with_rows(reader: RrfReader) -> set[str]:
     tables = " UNION ALL ".join(
-        f"SELECT source FROM read_parquet({literal(reader.staging.path(table))})"
+        f"SELECT source FROM {parquet(reader.staging.path(table))}"
         for table in STAGED
         if reader.staging.path(table).exists()
     )

@@ -32,6 +32,9 @@ SAME_BOTH_WAYS = frozenset({
 _ONE_WORD = {"isa": "is_a"}
 """RELA → the word that other sources use."""
 
+NO_PREDICATE = "rela IS NOT NULL AND NOT regexp_matches(rela, '[\\p{L}\\p{N}]')"
+"""Of a row of ``read_relations``: its RELA says nothing."""
+
 RELATIONS_IN_SQL = """
     SELECT 'UMLS:' || CASE how WHEN 'as read' THEN cui2 WHEN 'turned' THEN cui1 ELSE least(cui1, cui2) END AS subject, predicate,
         'UMLS:' || CASE how WHEN 'as read' THEN cui1 WHEN 'turned' THEN cui2 ELSE greatest(cui1, cui2) END AS object, sab, line
