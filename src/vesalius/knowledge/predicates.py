@@ -15,8 +15,12 @@ PART_OF = Predicate("part_of")
 IS_A_OR_PART_OF = Predicate("is_a_or_part_of")
 """For sources that do not say which of the two it is."""
 
-HIERARCHICAL = (IS_A, PART_OF, IS_A_OR_PART_OF)
-"""Predicates whose object stands above their subject."""
+CHILD_OF = Predicate("child_of")
+NARROWER_THAN = Predicate("narrower_than")
+"""What the Metathesaurus says where a vocabulary's hierarchy is not told to be "is a"."""
+
+HIERARCHICAL = (IS_A, PART_OF, IS_A_OR_PART_OF, CHILD_OF, NARROWER_THAN)
+"""Predicates whose object stands above their subject: the two are never contrasted."""
 
 WORDS: dict[Predicate, str] = {
     Predicate(predicate): words

@@ -42,16 +42,6 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DrawnText:
-    """A definition, synonym or preferred name, with the preferred name of its concept."""
-
-    concept_id: ConceptId
-    name: str
-    text: str
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnRelation:
     """A relation with the preferred names of its ends."""
 
@@ -178,34 +168,6 @@ class StoredGraph:
         """Returns the relations whose object is one of `concept_ids`, up to `most` of them."""
         return self._relations("object_number", concept_ids, most)
 
-    def names_at(self, numbers: Sequence[int]) -> list[DrawnText]:
-        """Returns the concepts of these rows with their preferred name as text, in the order of `numbers`."""
-        found = self._at("concepts", numbers, "concept_id, name, name, source")
-        return [_text(found[number]) for number in numbers]
-
-    def synonyms_at(self, numbers: Sequence[int]) -> list[DrawnText]:
-        """Returns the synonyms of these rows, in the order of `numbers`."""
-        return self._texts_at("synonyms", numbers)
-
-    def definitions_at(self, numbers: Sequence[int]) -> list[DrawnText]:
-        """Returns the definitions of these rows, in the order of `numbers`."""
-        return self._texts_at("definitions", numbers)
-
-    def relations_at(self, numbers: Sequence[int]) -> list[DrawnRelation]:
-        """Returns the relations of these rows, in the order of `numbers`."""
-        found = self._at("relations", numbers, "subject, predicate, object, source, subject_number, object_number")
-        drawn = self._with_names(list(found.values()))
-        by_number = dict(zip(found, drawn, strict=True))
-        return [by_number[number] for number in numbers]
-
-    def _texts_at(self, table: str, numbers: Sequence[int]) -> list[DrawnText]:
-        found = self._at(table, numbers, "concept_number, concept_id, text, source")
-        names = self._at("concepts", [row[0] for row in found.values()], "name")
-        return [
-            _text((found[number][1], names[found[number][0]][0], found[number][2], found[number][3]))
-            for number in numbers
-        ]
-
     def _relations(self, end: str, concept_ids: Sequence[ConceptId], most: int | None) -> list[DrawnRelation]:
         ids = ", ".join("?" for _ in concept_ids)
         if not concept_ids:
@@ -275,11 +237,6 @@ class StoredGraph:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(str(int(number)) for number in dict.fromkeys(numbers))
-
-
-def _text(row: tuple[Any, ...]) -> DrawnText:
-    concept_id, name, text, source = row
-    return DrawnText(concept_id=ConceptId(concept_id), name=name, text=text, source=source)
 
 
 def _concept(
