@@ -91,6 +91,9 @@ def main() -> int:
     )
     parser.add_argument("--memory", default="4GB", help="memory limit given to the build")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="times the seconds allowed, where others use the machine"
+    )
     parser.add_argument("--report", type=Path, help="Markdown file to write the table to")
     parser.add_argument("--keep", action="store_true", help="keep the Metathesaurus and the graph")
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
@@ -109,7 +112,7 @@ def main() -> int:
     if chosen.report is not None:
         chosen.report.parent.mkdir(parents=True, exist_ok=True)
         chosen.report.write_text(table, encoding="utf-8")
-    failures = [failure for result in results for failure in exceeded(result)]
+    failures = [failure for result in results for failure in exceeded(result, patience=chosen.patience)]
     for failure in failures:
         print(f"exceeded: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -126,15 +129,15 @@ def limits(scale: float) -> tuple[float, float, float]:
     return 90 + (MOST_BUILD_S - 90) * scale, 1500 + (MOST_BUILD_MB - 1500) * scale, MOST_OPEN_S
 
 
-def exceeded(measured: Measured) -> list[str]:
-    """Returns what was measured beyond its limit, and ties that were missed; nothing where all is well."""
+def exceeded(measured: Measured, *, patience: float = 1.0) -> list[str]:
+    """Returns what was measured beyond its limit (seconds: `patience` times it), and missed ties; nothing where all is well."""
     build_s, build_mb, open_s = limits(measured.scale)
     by_xref, by_name = expected_ties(measured.scale)
     found = []
     for what, value, most in (
-        ("build, s", measured.build_s, build_s),
+        ("build, s", measured.build_s, patience * build_s),
         ("build, MB", measured.build_mb, build_mb),
-        ("open and draw, s", measured.open_s, open_s),
+        ("open and draw, s", measured.open_s, patience * open_s),
     ):
         if value > most:
             found.append(f"scale {measured.scale:g}: {what}: {value:,.1f} of {most:,.1f}")
@@ -324,7 +327,8 @@ def report(results: list[Measured], *, memory: str, threads: int) -> str:
         "",
         "`make bench-knowledge`: a synthetic Metathesaurus and two tables that share ids and names with it, written first and not",
         f"counted, are built with `vesalius knowledge build umls=… table=… table=… --memory {memory} --threads {threads}`, then opened",
-        "by a new process that draws 1,000 pairs. Memory is the most that all processes held together (resident). Seconds include the start of Python.",
+        "by a new process that draws 1,000 pairs. Memory is the most that all processes held together (resident). Seconds",
+        "include the start of Python.",
         "",
         "| scale | concepts | names | definitions | relations | build, s | build, MB | µs a row | graph, MB "
         "| open and draw, s | open and draw, MB |",

@@ -3,9 +3,10 @@ import pytest
 from vesalius.errors import FolderError, SettingError
 from vesalius.ids import ConceptId
 from vesalius.knowledge.build import build_graph
-from vesalius.knowledge.concept import Concept, Scope, Synonym
+from vesalius.knowledge.concept import Concept, Relation, Scope, Synonym, WrittenRow
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import split_laterality
+from vesalius.knowledge.predicates import PART_OF, Predicate
 from vesalius.knowledge.split import split_concepts
 from vesalius.knowledge.store import read_graph, write_graph
 
@@ -18,6 +19,30 @@ def uberon():
 def test_a_graph_written_and_read_is_equal(graph, tmp_path):
     write_graph(graph, tmp_path / "graph")
     assert read_graph(tmp_path / "graph") == graph
+
+
+def test_rows_as_they_were_written_come_back_in_their_order(graph, tmp_path):
+    one, other = graph.origins[0].name, next(iter(graph)).concept_id
+    written = (
+        WrittenRow(kind="definition", source=one, concept_id=other, name=" Ren ", text="Filters."),
+        WrittenRow(
+            kind="relation", source=one, concept_id=other, name="Ren", text="Part Of", predicate=PART_OF, target="REN",
+            target_id=other,
+        ),
+    )  # fmt: skip
+    with_rows = Graph(graph, graph.relations, graph.origins, written)
+    write_graph(with_rows, tmp_path / "graph")
+    assert read_graph(tmp_path / "graph") == with_rows != graph
+
+
+def test_what_a_vocabulary_puts_above_is_an_ancestor():
+    concepts = [Concept(concept_id=ConceptId(f"U:{n}"), name=f"{n}", source="u") for n in range(4)]
+    said = [("child_of", 0, 1), ("narrower_than", 1, 2), ("related_to", 2, 3)]
+    relations = [
+        Relation(subject=ConceptId(f"U:{s}"), predicate=Predicate(p), object=ConceptId(f"U:{o}"), source="u")
+        for p, s, o in said
+    ]
+    assert Graph(concepts, relations).ancestors(ConceptId("U:0")) == {"U:1", "U:2"}
 
 
 def test_a_missing_graph_is_refused_by_name(tmp_path):
