@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vesalius.errors import InputError
 from vesalius.ids import ConceptId
+from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.handbook.entry import PREFIX, SPATIAL, Entry
 from vesalius.knowledge.handbook.expand import Handbook
@@ -228,8 +229,10 @@ def check_against(
                 )
 
 
-def check_ids(handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, str, str], str]) -> Iterator[Problem]:
-    """Yields our own concepts whose preferred name one concept of the ontology bears, and nobody has decided why.
+def check_ids(
+    handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, str, str], str]
+) -> Iterator[Problem]:
+    """Yields our own concepts one of whose exact names one concept of the ontology bears, and nobody has decided why.
 
     Args:
         handbook: ours.
@@ -237,13 +240,20 @@ def check_ids(handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, s
         decided: (subject, ``name``, their name) → why we do not take their id.
     """
     for concept in handbook:
-        bearers = [bearer for bearer in ontology.named(concept.name) if bearer.concept_id not in handbook]
-        if concept.concept_id.startswith(f"{PREFIX}:") and len(bearers) == 1:
-            (theirs,) = bearers
-            if (concept.concept_id, "name", theirs.name) not in decided:
+        if not concept.concept_id.startswith(f"{PREFIX}:"):
+            continue
+        exact = (synonym.text for synonym in concept.body.synonyms if synonym.scope is Scope.EXACT)
+        found: dict[ConceptId, str] = {}
+        for text in (concept.name, *exact, *concept.body.latin):
+            bearers = [bearer for bearer in ontology.named(text) if bearer.concept_id not in handbook]
+            if len(bearers) == 1:
+                found.setdefault(bearers[0].concept_id, text)
+        for bearer, text in found.items():
+            theirs = ontology[bearer].name
+            if (concept.concept_id, "name", theirs) not in decided:
                 yield Problem(
                     where=concept.entry.where,
-                    what=f"{concept.concept_id} is {theirs.concept_id} ({theirs.name}) there: take that id",
+                    what=f"{concept.concept_id}, {text!r}, is {bearer} ({theirs}) there: take that id",
                 )
 
 
