@@ -65,8 +65,27 @@ def test_show_finds_a_concept_by_name_id_and_id_elsewhere(run, name):
 
 def test_show_lists_relations_both_ways(run):
     _, out, _ = run("show", "graph", "kidney")
-    assert "… is a it" in out
+    assert "its kinds" in out
     assert "left kidney" in out
+
+
+def test_show_says_nothing_twice_and_takes_sides_together(run, tmp_path):
+    terms = [("1", "left rib"), ("2", "right rib"), ("3", "spine"), ("4", "skin")]
+    said = {"1": ["right_of B:3", "part_of B:3"], "2": ["part_of B:3"], "3": ["left_of B:1"], "4": ["surrounds B:1"]}
+    text = "format-version: 1.4\nproperty_value: dcterms:license CC-BY-4.0\n"
+    for key, name in terms:
+        text += f"\n[Term]\nid: B:{key}\nname: {name}\n"
+        text += "".join(f"relationship: {relation}\n" for relation in said[key])
+    (tmp_path / "b.obo").write_text(text)
+    assert run("build", "obo=b.obo", "--out", "ribs")[0] == 0
+    _, rib, _ = run("show", "ribs", "left rib")
+    assert [line.split("  ")[1] for line in rib.splitlines()[1:] if line.strip()] == [
+        "is part of",
+        "lies right of",
+        "… surrounds it",
+    ]
+    _, spine, _ = run("show", "ribs", "spine")
+    assert "rib (left, right)" in spine
 
 
 def test_a_near_miss_brings_suggestions_in_one_line(run):

@@ -11,12 +11,34 @@ from rich.text import Text
 
 from vesalius.knowledge.concept import Concept, Scope
 from vesalius.knowledge.diff import Change, Changed
+from vesalius.knowledge.handbook.entry import OPPOSITES, SYMMETRIC
 from vesalius.knowledge.predicates import words
 from vesalius.knowledge.stats import GraphStats
 from vesalius.knowledge.stored import DrawnRelation, StoredGraph
 
 MOST_COLUMNS = 6
 """Sources that fit beside each other; of more, only the sum is shown."""
+
+_BACKWARD = {
+    **OPPOSITES,
+    **{kept: derived for derived, kept in OPPOSITES.items()},
+    **{predicate: predicate for predicate in SYMMETRIC},
+}
+"""Predicate → what the object says of the subject where the subject says it of the object."""
+
+_ORDER = {
+    predicate: place
+    for place, predicate in enumerate((
+        "is_a", "part_of", "is_a_or_part_of", "contains", "has_part", "left_of", "right_of", "superior_to", "inferior_to",
+        "anterior_to", "posterior_to", "adjacent_to", "continuous_with", "mirror_of", "next_in_series",
+    ))
+}  # fmt: skip
+"""Predicate → its place among the lines about a concept; the others follow."""
+
+_HEADS = {
+    "is_a": "its kinds", "part_of": "its parts", "is_a_or_part_of": "its kinds or parts", "next_in_series": "follows in its series",
+}  # fmt: skip
+"""Predicate → what a line is called that lists the subjects, where "… lies left of it" would read badly."""
 
 
 def print_built(console: Console, details: Mapping[str, Any]) -> None:
@@ -75,7 +97,10 @@ def print_stats(console: Console, stats: GraphStats, *, most: int) -> None:
 
 
 def print_concept(console: Console, graph: StoredGraph, concept: Concept, *, most: int) -> None:
-    """Prints a concept: names by scope, definitions with their source, relations from it and to it, `most` of each kind."""
+    """Prints a concept: names by scope, definitions with their source, relations from it and to it, `most` of each kind.
+
+    A relation to it is left out where the concept itself says the same: what lies left of it, it lies right of.
+    """
     console.print(
         Text.assemble((concept.name, "bold"), "  ", (concept.concept_id, "cyan"), "  ", (concept.source, "dim"))
     )
@@ -86,16 +111,25 @@ def print_concept(console: Console, graph: StoredGraph, concept: Concept, *, mos
         texts = [synonym.text for synonym in concept.synonyms if synonym.scope is scope]
         if texts:
             lines.add_row(f"  {scope}", Text("; ".join(texts)))
-    for definition in concept.definitions:
+    origins = [" ".join([definition.source, *definition.references]) for definition in concept.definitions]
+    for index, (definition, origin) in enumerate(zip(concept.definitions, origins, strict=True)):
         said = Text(definition.text)
-        said.append(f"  {' '.join([definition.source, *definition.references])}", style="dim")
-        lines.add_row("  definition", said)
+        if origins[index + 1 : index + 2] != [origin]:
+            said.append(f"  {origin}", style="dim")
+        lines.add_row("" if index else "  definition", said)
     if concept.xrefs:
         lines.add_row("  elsewhere", Text(", ".join(xref.target for xref in concept.xrefs)))
-    for predicate, others in _grouped(graph.relations_of([concept.concept_id]), forward=True).items():
+    forward = graph.relations_of([concept.concept_id])
+    told = {(str(drawn.relation.predicate), drawn.relation.object) for drawn in forward}
+    for predicate, others in _grouped(forward, forward=True).items():
         lines.add_row(f"  {words(predicate)}", _listed(others, most))
-    for predicate, others in _grouped(graph.relations_to([concept.concept_id]), forward=False).items():
-        lines.add_row(f"  … {words(predicate)} it", _listed(others, most))
+    backward = [
+        drawn
+        for drawn in graph.relations_to([concept.concept_id])
+        if (_BACKWARD.get(str(drawn.relation.predicate)), drawn.relation.subject) not in told
+    ]
+    for predicate, others in _grouped(backward, forward=False).items():
+        lines.add_row(f"  {_HEADS.get(predicate, f'… {words(predicate)} it')}", _listed(others, most))
     console.print(lines)
     console.print()
 
@@ -127,12 +161,21 @@ def _print_crossed(
 
 
 def _grouped(relations: Sequence[DrawnRelation], *, forward: bool) -> dict[str, list[str]]:
-    """Returns predicate → names at the other end, both in order."""
-    grouped: dict[str, list[str]] = {}
+    """Returns predicate → names at the other end: kind and whole first, then place, then the rest; names in order."""
+    grouped: dict[str, set[str]] = {}
     for drawn in relations:
         name = drawn.object_name if forward else drawn.subject_name
-        grouped.setdefault(str(drawn.relation.predicate), []).append(name)
-    return {predicate: sorted(set(names), key=str.lower) for predicate, names in sorted(grouped.items())}
+        grouped.setdefault(str(drawn.relation.predicate), set()).add(name)
+    order = sorted(grouped, key=lambda predicate: (_ORDER.get(predicate, len(_ORDER)), predicate))
+    return {predicate: sorted(_sides_together(grouped[predicate]), key=str.lower) for predicate in order}
+
+
+def _sides_together(names: set[str]) -> set[str]:
+    """Returns `names` with "left rib" and "right rib" as one: "rib (left, right)"."""
+    paired = {name.removeprefix("left ") for name in names if name.startswith("left ")}
+    paired = {name for name in paired if f"right {name}" in names}
+    sides = {f"{side} {name}" for name in paired for side in ("left", "right")}
+    return (names - sides - paired) | {f"{name} (left, right)" for name in paired}
 
 
 def _listed(names: Sequence[str], most: int) -> Text:

@@ -10,6 +10,7 @@ from vesalius.knowledge.handbook.check import (
     check_against,
     check_ids,
     check_names,
+    check_places,
     check_relations,
     check_wording,
     find_circle,
@@ -119,9 +120,34 @@ def test_what_an_ontology_says_otherwise_is_found_unless_decided(handbook, line)
 def test_an_id_that_an_ontology_has_is_asked_for(handbook, line):
     book = handbook(line("VES:kidney", "kidney"))
     theirs = ontology(("UBERON:1", "ren", "kidney"))
-    assert told(check_ids(book, theirs, {})) == ["VES:kidney is UBERON:1 (ren) there: take that id"]
+    assert told(check_ids(book, theirs, {})) == ["VES:kidney, 'kidney', is UBERON:1 (ren) there: take that id"]
     assert told(check_ids(book, theirs, {("VES:kidney", "name", "ren"): "why"})) == []
     assert told(check_ids(book, ontology(("UBERON:1", "a", "kidney"), ("UBERON:2", "b", "kidney")), {})) == []
+
+
+def test_an_id_is_asked_for_by_exact_synonyms_and_latin_too_but_not_by_others(handbook, line):
+    theirs = ontology(("UBERON:1", "bulb of aorta", "aortic root"), ("UBERON:2", "neural spine", "processus spinosus"))
+    exact = line("VES:root", "root of the aorta", synonyms=[{"text": "aortic root", "scope": "exact"}])
+    latin = line("VES:spine", "spinous process", latin=["processus spinosus"])
+    assert told(check_ids(handbook(exact, latin), theirs, {})) == [
+        "VES:root, 'aortic root', is UBERON:1 (bulb of aorta) there: take that id",
+        "VES:spine, 'processus spinosus', is UBERON:2 (neural spine) there: take that id",
+    ]
+    related = line("VES:root", "root of the aorta", synonyms=[{"text": "aortic root", "scope": "related"}])
+    assert told(check_ids(handbook(related), theirs, {})) == []
+    taken = line("UBERON:1", "root")
+    assert told(check_ids(handbook(exact, taken), theirs, {})) == []
+
+
+def test_what_an_ontology_has_inside_a_thing_does_not_lie_beside_it(handbook, line):
+    theirs = ontology(("UBERON:1", "thigh"), ("UBERON:2", "leg"), relations=[("UBERON:1", "UBERON:2")])
+    thigh, leg = line("UBERON:1", "thigh", relations=[["superior_to", "UBERON:2"]]), line("UBERON:2", "lower leg")
+    assert told(check_places(handbook(thigh, leg), theirs, {})) == [
+        "thigh superior_to lower leg, but UBERON:1 (thigh) is in UBERON:2 (lower leg) there: mend an id or the place"
+    ]
+    assert told(check_places(handbook(thigh, leg), theirs, {("UBERON:1", "superior_to", "UBERON:2"): "why"})) == []
+    inside = line("UBERON:1", "auricle", relations=[["part_of", "UBERON:2"], ["superior_to", "UBERON:2"]])
+    assert told(check_places(handbook(inside, leg), theirs, {})) == []
 
 
 def test_eight_words_in_a_row_of_another_work_are_found(handbook, line):

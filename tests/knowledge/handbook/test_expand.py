@@ -130,3 +130,19 @@ def test_whoever_notes_faults_gets_the_rest(handbook, line):
     )
     assert [error.where for error in noted] == ["a.jsonl:2"]
     assert relations(book, "UBERON:1") == {("part_of", "UBERON:0000062")}
+
+
+def test_the_side_of_a_member_takes_its_id_from_a_word(handbook, line):
+    series = {
+        "kind": "tooth",
+        "template": {
+            "name": "tooth {number}",
+            "definition": "Tooth {number}.",
+            "sides": {"left": {"concept_id": "UBERON:{left_id}"}},
+        },
+        "members": [{"number": 1, "words": {"left_id": "8490033"}}, {"number": 2, "words": {"left_id": "8490032"}}],
+    }
+    book = handbook(line("UBERON:1", "tooth", series=series))
+    assert book["UBERON:8490033"].name == "left tooth 1"
+    assert book["UBERON:8490032"].name == "left tooth 2"
+    assert book["VES:right-tooth-2"].laterality == "right"

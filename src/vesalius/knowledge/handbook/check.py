@@ -11,13 +11,15 @@ from pathlib import Path
 
 from vesalius.errors import InputError
 from vesalius.ids import ConceptId
+from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.handbook.entry import PREFIX, SPATIAL, Entry
-from vesalius.knowledge.handbook.expand import Handbook
+from vesalius.knowledge.handbook.expand import Handbook, HandbookConcept
 from vesalius.knowledge.handbook.files import handbook_files, lines_of
 from vesalius.knowledge.handbook.parse import parse_line
 from vesalius.knowledge.handbook.spellings import LabelIndex, coverage, read_labels, read_unresolved
 from vesalius.knowledge.names import normalise
+from vesalius.knowledge.predicates import HIERARCHICAL
 
 ONTOLOGIES = ("uberon", "mondo")
 DECISIONS = "decisions.tsv"
@@ -73,7 +75,8 @@ def check_all(folder: Path, ontologies: Graph, *, labels: Path | None = None) ->
         for dataset, text, concepts in LabelIndex(handbook).ambiguous()
     ]
     decided = read_decisions(folder / DECISIONS)
-    problems += [*check_against(handbook, ontologies, decided), *check_ids(handbook, ontologies, decided)]
+    for check in (check_against, check_ids, check_places):
+        problems += check(handbook, ontologies, decided)
     others = [(str(concept.concept_id), text.text) for concept in ontologies for text in concept.definitions]
     problems += check_wording(handbook, others)
     relations = sum(len(concept.relations) for concept in handbook)
@@ -229,7 +232,7 @@ def check_against(
 
 
 def check_ids(handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, str, str], str]) -> Iterator[Problem]:
-    """Yields our own concepts whose preferred name one concept of the ontology bears, and nobody has decided why.
+    """Yields our own concepts one of whose exact names one concept of the ontology bears, and nobody has decided why.
 
     Args:
         handbook: ours.
@@ -237,14 +240,57 @@ def check_ids(handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, s
         decided: (subject, ``name``, their name) → why we do not take their id.
     """
     for concept in handbook:
-        bearers = [bearer for bearer in ontology.named(concept.name) if bearer.concept_id not in handbook]
-        if concept.concept_id.startswith(f"{PREFIX}:") and len(bearers) == 1:
-            (theirs,) = bearers
-            if (concept.concept_id, "name", theirs.name) not in decided:
+        if not concept.concept_id.startswith(f"{PREFIX}:"):
+            continue
+        exact = (synonym.text for synonym in concept.body.synonyms if synonym.scope is Scope.EXACT)
+        found: dict[ConceptId, str] = {}
+        for text in (concept.name, *exact, *concept.body.latin):
+            bearers = [bearer for bearer in ontology.named(text) if bearer.concept_id not in handbook]
+            if len(bearers) == 1:
+                found.setdefault(bearers[0].concept_id, text)
+        for bearer, text in found.items():
+            theirs = ontology[bearer].name
+            if (concept.concept_id, "name", theirs) not in decided:
                 yield Problem(
                     where=concept.entry.where,
-                    what=f"{concept.concept_id} is {theirs.concept_id} ({theirs.name}) there: take that id",
+                    what=f"{concept.concept_id}, {text!r}, is {bearer} ({theirs}) there: take that id",
                 )
+
+
+def check_places(handbook: Handbook, ontology: Graph, decided: Mapping[tuple[str, str, str], str]) -> Iterator[Problem]:
+    """Yields what we place beside a thing that an ontology has it in, where nobody has decided why: one of the ids is likely wrong.
+
+    A part that we have in its whole, too, may have a place in it.
+
+    Args:
+        handbook: ours.
+        ontology: theirs.
+        decided: (subject, predicate, object) → why both are so.
+    """
+    above = {concept.concept_id: ontology.ancestors(concept.concept_id) for concept in handbook}
+    for concept in handbook:
+        for predicate, target in concept.relations:
+            if predicate not in SPATIAL or (concept.concept_id, predicate, target) in decided:
+                continue
+            for part, whole in ((concept, handbook[target]), (handbook[target], concept)):
+                if whole.concept_id in above[part.concept_id] and whole.concept_id not in _wholes(handbook, part):
+                    yield Problem(
+                        where=concept.entry.where,
+                        what=f"{concept.name} {predicate} {handbook[target].name}, but {part.concept_id} ({part.name}) "
+                        f"is in {whole.concept_id} ({whole.name}) there: mend an id or the place",
+                    )
+
+
+def _wholes(handbook: Handbook, concept: HandbookConcept) -> set[ConceptId]:
+    """Returns everything above `concept` along our own `is_a` and `part_of`."""
+    found: set[ConceptId] = set()
+    waiting = [concept.concept_id]
+    while waiting:
+        for predicate, target in handbook[waiting.pop()].relations:
+            if predicate in HIERARCHICAL and target not in found:
+                found.add(target)
+                waiting.append(target)
+    return found
 
 
 def read_decisions(path: Path) -> dict[tuple[str, str, str], str]:

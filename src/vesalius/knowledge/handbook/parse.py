@@ -57,6 +57,7 @@ LARGEST = 1e5
 
 _SENTENCES = re.compile(r"[A-Z{0-9].*[.}]", re.DOTALL)
 _CURIE = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*:[A-Za-z0-9][A-Za-z0-9_.\-]*")
+_SIDE_CURIE = re.compile(rf"{_CURIE.pattern}|[A-Za-z][A-Za-z0-9_.\-]*:\{{[A-Za-z_]+\}}")
 _TARGET = re.compile(rf"(?:{_CURIE.pattern}(?:#(?:\d+|\{{number\}}))?(?:@(?:left|right|other|unsided))?|\{{[a-z_]+\}})")
 _VERSION = re.compile(r"\d+\.\d+")
 
@@ -149,6 +150,9 @@ class _Reader:
     def curie(self, value: Any, key: str) -> str:
         return self.matching(value, key, _CURIE, "a CURIE such as UBERON:0002107")
 
+    def side_curie(self, value: Any, key: str) -> str:
+        return self.matching(value, key, _SIDE_CURIE, "a CURIE such as UBERON:0002107, or UBERON:{a word}")
+
     def target(self, value: Any, key: str) -> str:
         return self.matching(value, key, _TARGET, "a target: ID, ID#5, ID@left, {previous}, {next}, {a word}")
 
@@ -229,7 +233,7 @@ class _Reader:
         at = f"{key}." if key else ""
         read: dict[str, Any] = {}
         readers = {
-            "concept_id": self.curie, "name": self.text, "latin": self.texts, "abbreviations": self.texts,
+            "concept_id": self.side_curie if sided else self.curie, "name": self.text, "latin": self.texts, "abbreviations": self.texts,
             "definition": self.sentences, "appearance": self.appearance, "size": self.size, "words": self.words,
         }  # fmt: skip
         for name, reader in readers.items():
