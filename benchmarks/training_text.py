@@ -6,7 +6,8 @@ mean over tokens; a step tokenises, encodes, takes the loss, goes back and updat
 
 The published form (SAT-Pretrain, ANCHORS §1 and §4) is written here from its description: both texts of every pair go through the
 network in one batch padded to its longest text. Its loss is ours written without care for memory, so that the two can be
-compared; what the loss costs is less than a thousandth of the step. The outcome is the loss and all gradients of the first batch.
+compared; what the loss costs is less than a thousandth of the step. The outcome is the loss of the first batch
+and its gradients, all parameters as one vector.
 """
 
 from __future__ import annotations
@@ -160,16 +161,17 @@ class Trained:
         self.optimiser.zero_grad(set_to_none=True)
         self.num_steps += 1
 
-    def outcome(self, loss_of: Callable[[TextBatch], Tensor], *, name: str) -> dict[str, Tensor]:
-        """Returns loss and gradients of the first batch."""
+    def outcome(
+        self, loss_of: Callable[[TextBatch], Tensor], *, name: str, with_logit_scale: bool
+    ) -> dict[str, Tensor]:
+        """Returns the loss of the first batch, and all its gradients as one vector."""
         loss = loss_of(self.batches[0])
         loss.backward()
         self.processes.sum_gradients(self.parameters)
-        gradients = {key: p.grad.flatten() for key, p in self.encoder.named_parameters() if p.grad is not None}
+        gradients = [p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]
         scale = self.logit_scale.log_logit_scale.grad
-        found = {f"{name} loss": self.processes.sum(loss), f"{name} gradient": torch.cat(list(gradients.values()))}
-        if scale is not None:
-            found[f"{name} gradient of the logit scale"] = scale.clone()
+        gradients += [scale.flatten()] if scale is not None and with_logit_scale else []
+        found = {f"{name} loss": self.processes.sum(loss), f"{name} gradient": torch.cat(gradients)}
         self.optimiser.zero_grad(set_to_none=True)
         return found
 
@@ -194,8 +196,8 @@ def own_pairs(batch: TextBatch) -> TextBatch:
 def with_both_losses(made: Trained, loss_of: Callable[[TextBatch], Tensor]) -> dict[str, Tensor]:
     """Returns the outcome with the pairs as they are, and with own pairs alone, as sentence-transformers has them."""
     return {
-        **made.outcome(loss_of, name="concepts"),
-        **made.outcome(lambda batch: loss_of(own_pairs(batch)), name="own pairs"),
+        **made.outcome(loss_of, name="concepts", with_logit_scale=True),
+        **made.outcome(lambda batch: loss_of(own_pairs(batch)), name="own pairs", with_logit_scale=False),
     }
 
 
@@ -297,7 +299,7 @@ def sentence_transformers(size: Size) -> Callable[[Context], Work]:
             return loss(columns, torch.empty(0))
 
         def outcome() -> Mapping[str, Tensor]:
-            return made.outcome(loss_of, name="own pairs")
+            return made.outcome(loss_of, name="own pairs", with_logit_scale=False)
 
         return Work(step=lambda: made.update(loss_of), units=num, outcome=outcome)
 
