@@ -77,15 +77,17 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of all processes")
     parser.add_argument("--out", type=Path, help="page to write; printed in any case")
     parser.add_argument("--list", action="store_true", help="show the names of the cases and stop")
-    parser.add_argument("--worker", nargs=3, metavar=("CASE", "SIDE", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=4, metavar=("MODULE", "CASE", "SIDE", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--with-outcome", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.worker:
-        case, side, folder = chosen.worker
+        module, name, side, folder = chosen.worker
         context = Context(device=torch.device(chosen.device), cache=Path(folder).parent.parent, quick=chosen.quick)
-        work_alone(find(case), side, Path(folder), context=context, with_outcome=chosen.with_outcome)
+        case = next(case for case in cases_of(module) if case.name == name)
+        work_alone(case, side, Path(folder), context=context, with_outcome=chosen.with_outcome)
         return 0
-    cases = [case for case in all_cases() if not chosen.only or case.name in chosen.only]
+    known = {case.name: module for module in MODULES for case in cases_of(module)}
+    cases = [case for module in MODULES for case in cases_of(module) if not chosen.only or case.name in chosen.only]
     unknown = set(chosen.only) - {case.name for case in cases}
     if unknown or (chosen.quick and chosen.out is not None):
         parser.error(f"no case {', '.join(sorted(unknown))}" if unknown else "a quick run is not written: drop --out")
@@ -94,7 +96,7 @@ def main() -> int:
     if chosen.list:
         print("\n".join(f"{case.name:<24} {case.title}" for case in cases))
         return 0
-    results = run(cases, chosen)
+    results = run(cases, known, chosen)
     page = report(results, chosen)
     print(page)
     if chosen.out is not None:
@@ -103,14 +105,9 @@ def main() -> int:
     return exit_code(results)
 
 
-def all_cases() -> list[Case]:
-    """Returns the cases of all modules."""
-    return [case for name in MODULES for case in importlib.import_module(name).CASES]
-
-
-def find(name: str) -> Case:
-    """Returns the case of that name."""
-    return next(case for case in all_cases() if case.name == name)
+def cases_of(module: str) -> tuple[Case, ...]:
+    """Returns the cases of a module."""
+    return importlib.import_module(module).CASES
 
 
 def exit_code(results: Sequence[Result]) -> int:
@@ -135,8 +132,8 @@ def exit_code(results: Sequence[Result]) -> int:
 # ---- the parent: one process after the other
 
 
-def run(cases: Sequence[Case], chosen: argparse.Namespace) -> list[Result]:
-    """Measures all sides of all cases, case by case, the sides of a case in turn."""
+def run(cases: Sequence[Case], modules: Mapping[str, str], chosen: argparse.Namespace) -> list[Result]:
+    """Measures all sides of all cases, case by case, the sides of a case in turn; `modules` tells where each case is."""
     kind = torch.device(chosen.device).type
     plan = [(case, _repeats(case, chosen), _sides(case, kind)) for case in cases]
     results = []
@@ -154,7 +151,9 @@ def run(cases: Sequence[Case], chosen: argparse.Namespace) -> list[Result]:
                         advance(0, note=f"{case.name}: {side}")
                         try:
                             place = folder / f"{repeat}-{number}"
-                            runs[side].append(measure(case, side, place, chosen, with_outcome=repeat == 0))
+                            module = modules[case.name]
+                            found = measure(case, side, place, chosen, module=module, with_outcome=repeat == 0)
+                            runs[side].append(found)
                         except SideError as error:
                             result.failures[side] = str(error)
                     advance(1, note=f"{case.name}: {side}")
@@ -177,8 +176,10 @@ class SideError(Exception):
     """A side's process ended badly."""
 
 
-def measure(case: Case, name: str, folder: Path, chosen: argparse.Namespace, *, with_outcome: bool) -> Measured:
-    """Does one side once, in processes of its own.
+def measure(
+    case: Case, name: str, folder: Path, chosen: argparse.Namespace, *, module: str, with_outcome: bool
+) -> Measured:
+    """Does one side once, in processes of its own, which import `module` alone: what other cases need is not in their memory.
 
     Raises:
         SideError: a process failed.
@@ -188,7 +189,7 @@ def measure(case: Case, name: str, folder: Path, chosen: argparse.Namespace, *, 
     launcher = [sys.executable]
     if side.processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(side.processes)]
-    command = [*launcher, __file__, "--worker", case.name, name, str(folder), "--device", chosen.device]
+    command = [*launcher, __file__, "--worker", module, case.name, name, str(folder), "--device", chosen.device]
     command += ["--quick"] * chosen.quick + ["--with-outcome"] * with_outcome
     threads = max(1, chosen.threads // side.processes)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
