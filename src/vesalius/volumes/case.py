@@ -36,7 +36,7 @@ class SourceCase:
         files: what `load` reads, the image first; their bytes decide whether a prepared case is still up to date.
         sequence: detail of the modality, such as ``T1w`` or ``FLAIR``, as the dataset writes it.
         group: what must stay on one side of the split where no patient is known, such as the scan that several cases
-            are channels of. None: the case alone.
+            are channels of, named so that no other group of the store is called the same. None: the case alone.
         shown_as: what tables and messages name as its place, where the names of its files may tell who the patient is.
         made_with: what `load` depends on beside the bytes of `files`, such as a line of a table, an option, or names of
             files that name structures; a prepared case is up to date only while it is the same.

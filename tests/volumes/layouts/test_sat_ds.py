@@ -9,6 +9,7 @@ from vesalius.errors import InputError
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.layouts.options import salt_file
 from vesalius.volumes.layouts.sat_ds import sat_ds_cases
+from vesalius.volumes.patients import assign_splits
 
 
 @pytest.fixture
@@ -166,3 +167,37 @@ def test_cases_of_one_file_name_are_told_apart_by_their_folders(tmp_path, body, 
         lines.append({"image": f"{folder}/SUV.nii.gz", "mask": "m", "label": ["t"], "modality": "PET", "dataset": "X"})
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert [s.case_id for s in sat_ds_cases(LayoutOptions(folder=tmp_path))] == ["x-p1-2003-suv", "x-p2-2003-suv"]
+
+
+def test_a_patient_of_several_data_sets_is_one_and_on_one_side(tmp_path):
+    line = {"mask": "m.nii.gz", "label": ["liver"], "modality": "CT"}
+    lines = [
+        {**line, "image": f"{dataset}/{number}.nii.gz", "dataset": dataset, "patient_id": patient, "official_split": split}
+        for number in range(3)
+        for dataset, patient, split in (
+            ("TotalSegmentator_Organs", f"s000{number}", "test"),
+            ("TotalSegmentator_v2", f"s000{number}", "unknown"),
+            ("MSD_HepaticVessel", f"hepaticvessel_00{number}.nii.gz", "train"),
+            ("Couinaud_Liver", f"hepaticvessel_00{number}.nii.gz", "unknown"),
+            ("BraTS2023_GLI", f"BraTS-GLI-0000{number}-000", "train"),
+            ("BraTS2023_GLI", f"BraTS-GLI-0000{number}-001", "test"),
+        )
+    ]  # fmt: skip
+    for number, one in enumerate(lines):
+        one["image"] = f"{number}-{one['image'].replace('/', '-')}"
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    sources = sat_ds_cases(LayoutOptions(folder=tmp_path / "x.jsonl", salt="s"))
+    splits = assign_splits(sources)
+    assert len({source.patient_id for source in sources}) == 9
+    sides = [splits[source.case_id] for source in sources]
+    assert sides == ["test", "test", "train", "train", "test", "test"] * 3
+
+
+def test_without_patients_the_cases_of_one_image_stay_together(lines, tmp_path):
+    sources = []
+    for number in range(30):
+        for dataset in ("X", "Y"):
+            sources += sat_ds_cases(lines(patient_id=None, dataset=dataset, image=f"nii/{number}.nii.gz"))
+    splits = assign_splits(sources)
+    assert all(splits[f"x-{number}"] == splits[f"y-{number}"] for number in range(30))
+    assert len(set(splits.values())) == 3

@@ -28,6 +28,7 @@ from vesalius.volumes.image import Image, LabelMap, check_intensities, check_sam
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.layouts.subjects import subject_of
 from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json_lines, read_labels, split_of
 from vesalius.volumes.npy_file import read_npy
 from vesalius.volumes.patients import hash_patient
@@ -111,7 +112,8 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
     """Returns the cases of files of JSON lines of the layout ``sat-ds``, in their order.
 
     Labels are tied to the values of a label map by their order. ``kidney`` beside ``left kidney`` and ``right kidney``
-    is the union of the two and has no value of its own.
+    is the union of the two and has no value of its own. A patient is who `subject_of` tells by ``patient_id``: one
+    of several data sets is one; without it, the cases of one image are a group.
 
     Args:
         options: `folder`, or one ``.jsonl``; `labels` where values are not in the order of the labels; `stored_orientation`
@@ -128,7 +130,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
     cases = []
     for entry, name in zip(entries, names, strict=True):
         said, sequence = modality_of(str(entry.held.get("modality", "")))
-        patient = entry.held.get("patient_id")
+        collection, subject = subject_of(str(entry.held.get("patient_id") or ""), dataset=entry.dataset)
         keys = ("renorm_image", "renorm_segmentation_dir") if entry.converted else ("image", "mask")
         files = [entry.path(key) for key in keys]
         files = [files[0], *(sorted(files[1].glob("*.npy")) if entry.converted else files[1:])]
@@ -143,11 +145,12 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
                 dataset=entry.dataset,
                 modality=options.settled_modality(said, entry.where),
                 split=split_of(entry.held.get("official_split"), entry.where),
-                patient_id=hash_patient(str(patient), dataset=entry.dataset, salt=salt) if patient else None,
+                patient_id=hash_patient(subject, dataset=collection, salt=salt) if subject else None,
                 load=load,
                 origins=(origin_of({}, entry.dataset),),
                 files=(*files, *([options.labels] if options.labels else [])),
                 sequence=sequence,
+                group=_image_of(entry),
                 made_with=json.dumps([entry.held, options.stored_orientation], sort_keys=True),
             )
         )
@@ -175,9 +178,13 @@ def _entries(path: Path) -> Iterator[Entry]:
         yield Entry(where=where, held=held, dataset=str(held["dataset"]), bases=bases)
 
 
+def _image_of(entry: Entry) -> str:
+    return str(entry.held.get("image") or entry.held["renorm_image"])
+
+
 def _names(entries: Sequence[Entry]) -> list[CaseId]:
     """Returns the case ids: dataset and file name, with as many folders before it as tell the dataset's cases apart."""
-    paths = [Path(str(entry.held.get("image") or entry.held["renorm_image"])) for entry in entries]
+    paths = [Path(_image_of(entry)) for entry in entries]
     depth: dict[str, int] = {}
     for dataset in {entry.dataset for entry in entries}:
         own = [path for path, entry in zip(paths, entries, strict=True) if entry.dataset == dataset]
