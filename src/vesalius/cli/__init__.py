@@ -5,6 +5,7 @@ One module a group of commands; each holds its commands in a dict `COMMANDS`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -33,6 +34,9 @@ _EXTRAS = {
 }  # fmt: skip
 """Module → the extra that brings it, where it is not the demo's."""
 
+_SURROUNDINGS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+"""No right or no room: never a defect of ours, wherever it comes up."""
+
 _METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
 
 
@@ -55,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except VesaliusError as error:
         print(f"vesalius: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"vesalius: {where}{error.strerror} – make room there, or check your rights", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("\ninterrupted; give the same command again to go on", file=sys.stderr)

@@ -245,9 +245,10 @@ def prepare(
         records = [one.record for one in done if one is not None and one.record is not None]
         try:
             write_tables(place, records, outcome.rejects, origins=used, inputs=inputs or {}, settings=asdict(settings))
-        except OSError as error:
+        except (FolderError, OSError) as error:
+            told = error.what if isinstance(error, FolderError) else error.strerror or error
             raise FolderError(
-                f"the tables cannot be written ({error.strerror or error})",
+                f"the tables cannot be written ({told})",
                 where=place,
                 remedy="make room or check the rights, then call again: what is prepared stays",
             ) from error

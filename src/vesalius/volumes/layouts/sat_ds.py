@@ -161,7 +161,7 @@ def _line_files(given: Path) -> list[Path]:
     if given.is_file():
         return [given]
     for place in (given, given / "jsonl", given / "data" / "jsonl"):
-        found = sorted(path for path in place.glob("*") if path.suffix.lower() == ".jsonl") if place.is_dir() else []
+        found = sorted(path for path in place.iterdir() if path.suffix.lower() == ".jsonl") if place.is_dir() else []
         if found:
             return found
     raise InputError("no file of JSON lines (.jsonl) here", where=given, remedy="give the file itself")
