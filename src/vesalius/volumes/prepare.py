@@ -19,7 +19,7 @@ from vesalius.volumes.case_folder import CaseRecord, SourceFile, read_record, wr
 from vesalius.volumes.naming import Resolver
 from vesalius.volumes.patients import assign_splits
 from vesalius.volumes.place import Place
-from vesalius.volumes.prepare_case import PrepareSettings, Wholes, prepare_case, prepare_image
+from vesalius.volumes.prepare_case import PrepareSettings, Wholes, joined_as_told, prepare_case, prepare_image
 from vesalius.volumes.store_tables import SCHEMA, STORE_NAMES, Reject, case_name, write_tables
 from vesalius.volumes.workers import Here, Workers
 
@@ -146,13 +146,13 @@ class _Job:
             is_same
             and record.fingerprint == fingerprint
             and all(self.resolver(text) == tied for text, tied in record.resolved.items())
+            and joined_as_told(record.regions, self.wholes)
         )
 
     def _fingerprint(self, source: SourceCase) -> str:
         made_from = {
             "schema": SCHEMA,
             "settings": asdict(self.settings),
-            "wholes": self.wholes is not None,
             "entry": [
                 source.case_id, source.dataset, source.modality, source.sequence, source.split,
                 self.splits[source.case_id], source.patient_id, source.made_with,
