@@ -14,7 +14,7 @@ from vesalius.volumes.image import Image, LabelMap
 from vesalius.volumes.intensities import PreparedImage
 from vesalius.volumes.regions import Region
 
-Unresolved = Literal["no name", "no voxel", "no voxel left", "no concept", "shared concept", "drawn twice"]
+Unresolved = Literal["no name", "not drawn", "no voxel", "no voxel left", "no concept", "shared concept", "drawn twice"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,9 +89,10 @@ class UnresolvedLabel:
 
     Attributes:
         case_id: the case.
-        value: the label value; the lowest where several share the text.
+        value: the label value; the lowest where several share the text; 0 where it has none.
         label: the dataset's text; None where it has none.
         reason: ``no name``: it has no text with a letter a–z or a digit, no region is made;
+            ``not drawn``: the dataset lists it, but no value of the label map is known to draw it, no region is made;
             ``no voxel``: the whole label map that names it is empty, no region is made;
             ``no voxel left``: none was left after resampling, no region is made;
             ``no concept``: the graph holds none, the region has a local id;

@@ -9,7 +9,9 @@ from vesalius.errors import InputError
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.layouts.options import salt_file
 from vesalius.volumes.layouts.sat_ds import sat_ds_cases
+from vesalius.volumes.layouts.sat_ds_labels import _NUM_DRAWN, _UNIONS, drawn_labels
 from vesalius.volumes.patients import assign_splits
+from vesalius.volumes.prepare import PrepareSettings, prepare
 
 
 @pytest.fixture
@@ -201,3 +203,40 @@ def test_without_patients_the_cases_of_one_image_stay_together(lines, tmp_path):
     splits = assign_splits(sources)
     assert all(splits[f"x-{number}"] == splits[f"y-{number}"] for number in range(30))
     assert len(set(splits.values())) == 3
+
+
+def test_unions_of_other_parts_than_left_and_right_are_made_as_published(lines, body, prepared):
+    labels = ["necrotic brain tumor core", "brain edema", "enhancing brain tumor", "brain tumor"]
+    (source,) = sat_ds_cases(lines(label=labels, dataset="BraTS2023_GLI"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    assert set(masks) == set(labels)
+    np.testing.assert_array_equal(masks["brain tumor"], body[1].data > 0)
+    (source,) = sat_ds_cases(lines(label=["transition zone", "peripheral zone", "prostate"], dataset="MSD_Prostate"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(masks["prostate"], np.isin(body[1].data, (1, 2)))
+
+
+def test_masks_of_a_stack_make_unions_too(lines, body, tmp_path, prepared):
+    stack = np.stack([body[1].data == value for value in (1, 2, 3)]).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(stack, body[1].affine), tmp_path / "nii/stack.nii.gz")
+    labels = ["left kidney", "right kidney", "spine", "kidney"]
+    (source,) = sat_ds_cases(lines(label=labels, mask="nii/stack.nii.gz"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    assert set(masks) == set(labels)
+    np.testing.assert_array_equal(masks["kidney"], np.isin(body[1].data, (1, 2)))
+
+
+def test_a_union_that_is_not_known_is_listed(lines, resolver, tmp_path):
+    sources = sat_ds_cases(lines(label=["zone a", "zone b", "prostate", "seminal vesicle"], dataset="MSD_Prostate"))
+    outcome = prepare(sources, resolver=resolver, settings=PrepareSettings(), out=tmp_path / "store")
+    assert ("seminal vesicle", "not drawn") in [(one.label, one.reason) for one in outcome.unresolved]
+    assert any("seminal vesicle" in line and "not drawn" in line for line in outcome.summary())
+
+
+def test_every_union_is_of_labels_that_are_drawn():
+    for dataset, unions in _UNIONS.items():
+        labels = [f"part {number}" for number in range(_NUM_DRAWN[dataset])]
+        drawn, made = drawn_labels([*labels, *unions], dataset)
+        assert drawn == labels
+        beyond = {26} if dataset == "VerSe" else set()
+        assert {place for places in made.values() for place in places} - beyond <= set(range(1, len(labels) + 1))
