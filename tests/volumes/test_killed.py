@@ -66,7 +66,7 @@ def test_killed_at_any_point_the_next_call_completes_the_same_store(dataset, gra
         deadline = time.monotonic() + 120
         # As soon as the folder of the next case begins to be written, or is there: in the midst of a case.
         while process.poll() is None and time.monotonic() < deadline:
-            if (out / "cases").is_dir() and len(os.listdir(out / "cases")) >= seen:
+            if (out / "cases").is_dir() and len(list((out / "cases").iterdir())) >= seen:
                 break
             time.sleep(0.001)
         num_killed += process.poll() is None
