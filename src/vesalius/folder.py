@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,9 @@ from typing import Any
 from vesalius.errors import FolderError, InputError, SettingError
 
 MANIFEST = "manifest.json"
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What the system says where nothing more can be written: only these tell that writing failed, not something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +88,17 @@ def read_manifest(folder: Path, *, kind: str, schema: int) -> dict[str, Any]:
 
     Raises:
         FolderError: it is missing, damaged, of another kind, or of another schema.
+        InputError: it cannot be read.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise FolderError(
-            f"no {kind} folder here (no {MANIFEST})", where=folder, remedy="check the path, or build it first"
-        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FolderError(
+            f"no {kind} folder here (no {MANIFEST})", where=folder, remedy="check the path, or build it first"
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     except ValueError as error:
         raise FolderError(f"damaged manifest ({error})", where=path, remedy="build the folder again") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
@@ -176,17 +183,34 @@ def unreadable(path: Path, error: OSError) -> InputError:
     return InputError(error.strerror or type(error).__name__, where=path, remedy="check the path and its permissions")
 
 
+def unwritable(path: Path, reason: object) -> FolderError:
+    """Returns the error to raise where `path` could not be written."""
+    told = (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
+    return FolderError(f"cannot be written ({told})", where=path, remedy="make room there, or check your rights")
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` to write a file to; renames it to `path` at the end, removes it on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Yields a temporary path beside `path` to write a file to; renames it to `path` at the end, removes it on an error.
+
+    Raises:
+        FolderError: there is no room for it, or no right to write there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in _FULL or isinstance(error, IsADirectoryError):
+            raise unwritable(path, error) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -196,9 +220,15 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """Yields an empty temporary folder beside `path`; at the end it takes the place of `path`, on an error it is removed.
 
     A killed process leaves either the old folder or the new one (or, between two renames, the old one under a hidden name).
+
+    Raises:
+        FolderError: there is no room for it, or no right to write there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise unwritable(path, error) from error
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
@@ -209,6 +239,10 @@ def writing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(retired)
         else:
             temporary.rename(path)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise unwritable(path, error) from error
+        raise
     finally:
         if temporary.exists():
             shutil.rmtree(temporary)

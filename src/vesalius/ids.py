@@ -27,6 +27,9 @@ Split = Literal["train", "validation", "test"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+TiedBy = Literal["name", "synonym", "spelling", "parts", "none"]
+"""How a label was tied to its concept."""
+
 LOCAL_PREFIX = "LABEL"
 """CURIE prefix of a label that no concept of the graph was found for."""
 
@@ -84,7 +87,7 @@ class ResolvedLabel:
     concept_id: ConceptId
     laterality: Laterality | None
     name: str
-    tied_by: Literal["name", "synonym", "spelling", "parts", "none"]
+    tied_by: TiedBy
 
     @property
     def key(self) -> str:

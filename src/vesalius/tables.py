@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import duckdb
 
 from vesalius.errors import FolderError
-from vesalius.folder import writing
+from vesalius.folder import unwritable, writing
 
 _WILD = re.compile(r"[\[*?]")
 
@@ -30,21 +31,29 @@ def write_table(
 
     Returns:
         The number of rows written.
+
+    Raises:
+        FolderError: there is no room for it, there or in the folder for temporary files, or no right to write there.
     """
     num_rows = 0
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "rows.json"
-        with staged.open("w", encoding="utf-8") as file:
+        with writing(staged) as begun, begun.open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(dict(zip(schema, row, strict=True)), ensure_ascii=False))
                 file.write("\n")
                 num_rows += 1
         with writing(path) as temporary, duckdb.connect() as connection:
-            connection.execute(
-                f"COPY (SELECT * FROM {json_lines(staged)}) "
-                f"TO {literal(temporary)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_size})",
-                {"schema": dict(schema)},
-            )
+            try:
+                connection.execute(
+                    f"COPY (SELECT * FROM {json_lines(staged)}) "
+                    f"TO {literal(temporary)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_size})",
+                    {"schema": dict(schema)},
+                )
+            except duckdb.IOException as error:
+                number = re.search(r'"errno":"(\d+)"', str(error))
+                told = os.strerror(int(number[1])) if number else str(error).splitlines()[0]
+                raise unwritable(path, told) from error
     return num_rows
 
 

@@ -39,3 +39,12 @@ def test_nothing_is_made_of_one_side_of_unknown_concepts_or_without_the_graphs_w
     assert wholes(relations=())([tied("T:2"), tied("T:3")]) == []
     assert wholes()([tied("T:5"), tied("T:3")]) == []
     assert wholes()([]) == []
+
+
+def test_a_whole_that_labels_name_differently_is_made_once():
+    one = tied("T:4", "left")
+    other = ResolvedLabel(concept_id=one.concept_id, laterality="right", name="right fourth area", tied_by="synonym")
+    (made,) = wholes()([one, other])
+    assert (made.whole.key, made.whole.name, made.parts) == ("T:4", "area 4", (one, other))
+    both = wholes(relations=(("T:2", "T:1"), ("T:3", "T:1")))([tied("T:1", "left"), tied("T:3"), tied("T:1", "right")])
+    assert [one.whole.key for one in both] == ["T:1"]

@@ -1,10 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from vesalius.errors import SettingError
 from vesalius.volumes.geometry import (
@@ -166,3 +168,18 @@ def test_to_canonical_agrees_with_nibabel():
     ours = to_canonical(there)
     np.testing.assert_array_equal(ours.data, np.asarray(theirs.dataobj))
     np.testing.assert_allclose(ours.affine, theirs.affine)
+
+
+def test_anti_aliasing_costs_no_more_than_the_image_whatever_factor_a_header_claims():
+    image = make_image(shape=(12, 12, 12), affine=np.eye(4))
+    tiny = replace(image, affine=np.diag([1e-9, 1e-9, 1e-9, 1.0]))
+    smooth = resample(tiny, np.eye(4), (2, 2, 2), order=1, anti_alias=True)
+    assert np.isfinite(smooth.data).all()
+    assert image.data.min() <= smooth.data.min() <= smooth.data.max() <= image.data.max()
+    affine = np.diag([3.0, 2.0, 5.0, 1.0])
+    sigmas = np.sqrt(np.array([8.0, 3.0, 24.0]) / (8 * np.log(2)))
+    expected = resample(
+        replace(image, data=ndimage.gaussian_filter(image.data, sigmas, mode="nearest")), affine, (2, 2, 2), order=1
+    )
+    found = resample(image, affine, (2, 2, 2), order=1, anti_alias=True)
+    np.testing.assert_allclose(found.data, expected.data, rtol=1e-6)

@@ -152,14 +152,20 @@ def test_two_labellings_keep_the_first_and_labels_of_one_share_nothing(source, b
     assert [(label.label, label.reason) for label in case.unresolved] == [("b", "drawn twice")]
 
 
-def test_left_and_right_make_a_whole_unless_the_dataset_draws_it(source, body, resolver):
-    image, label_map = body
+def kidneys_as(name, concept="TEST:kidney", times=1):
+    """A rule that makes one structure of the two kidneys."""
 
     def wholes(told):
         by_name = {tied.name: tied for tied in told}
-        whole = ResolvedLabel(concept_id="TEST:kidney", laterality=None, name="kidney", tied_by="parts")
-        return [ResolvedWhole(whole=whole, parts=(by_name["left kidney"], by_name["right kidney"]))]
+        whole = ResolvedLabel(concept_id=concept, laterality=None, name=name, tied_by="parts")
+        return [ResolvedWhole(whole=whole, parts=(by_name["left kidney"], by_name["right kidney"]))] * times
 
+    return wholes
+
+
+def test_left_and_right_make_a_whole_unless_the_dataset_draws_it(source, body, resolver):
+    image, label_map = body
+    wholes = kidneys_as("kidney")
     case = prepare_case(source(), resolver, OWN, wholes=wholes)
     left, right, _, kidney = case.regions
     assert (kidney.name, kidney.tied_by) == ("kidney", "parts")
@@ -169,6 +175,26 @@ def test_left_and_right_make_a_whole_unless_the_dataset_draws_it(source, body, r
     drawn = replace(label_map, labels={7: "kidney"}, ignored=frozenset({1, 2}))
     again = prepare_case(source(load=lambda: (image, [label_map, drawn])), resolver, OWN, wholes=wholes)
     assert [region.tied_by for region in again.regions] == ["name"] * 4
+    twice = prepare_case(source(), resolver, OWN, wholes=kidneys_as("kidney", times=2))
+    assert [region.key for region in twice.regions].count("TEST:kidney") == 1
+
+
+def test_a_case_is_prepared_again_where_the_graph_makes_other_wholes_of_it(source, made):
+    sources = [source("one"), source("two")]
+    told = {
+        "none": lambda _told: [], "kidney": kidneys_as("kidney"), "kidneys": kidneys_as("kidneys"),
+        "renal": kidneys_as("kidneys", "TEST:renal"),
+    }  # fmt: skip
+    hashes = set()
+    for name, wholes in told.items():
+        outcome, store = made(sources, wholes=wholes)
+        assert outcome.num_kept == 0
+        assert len(store.regions("one")) == (3 if name == "none" else 4)
+        hashes.add(store.sha256)
+        assert made(sources, wholes=wholes)[0].num_kept == 2
+    assert len(hashes) == 4
+    assert made(sources, wholes=None)[0].num_kept == 0
+    assert made(sources, wholes=told["none"])[0].num_kept == 2  # nothing was made, and nothing would be
 
 
 def test_regions_touch_the_border_of_the_image_not_of_the_crop(source, resolver):

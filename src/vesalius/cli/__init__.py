@@ -5,6 +5,7 @@ One module a group of commands; each holds its commands in a dict `COMMANDS`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -39,6 +40,9 @@ _DESCRIPTION = """Teaches a text encoder human anatomy. Research software, not a
 Exit codes: 0 done; 2 something for you to put right, said in one line; 75 training stopped by SIGTERM or SIGUSR1 after a checkpoint,
 the same command goes on; 130 interrupted by Ctrl-C, the same command goes on."""
 
+_SURROUNDINGS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+"""No right or no room: never a defect of ours, wherever it comes up."""
+
 _METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
 
 
@@ -63,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not error.is_told:
             print(f"vesalius: {error}", file=sys.stderr)
         return EXIT_STOPPED if isinstance(error, StoppedError) else EXIT_USAGE
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"vesalius: {where}{error.strerror} – make room there, or check your rights", file=sys.stderr)
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print("\ninterrupted; give the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED

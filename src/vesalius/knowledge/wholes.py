@@ -24,19 +24,21 @@ class Wholes:
         self._graph = graph
 
     def __call__(self, told: Sequence[ResolvedLabel]) -> list[ResolvedWhole]:
-        """Returns the wholes whose left and right are both among `told`, in its order; none for an empty one."""
-        sides: dict[tuple[ConceptId, str], dict[Laterality, ResolvedLabel]] = {}
+        """Returns the wholes whose left and right are both among `told`, in its order, each once; none for an empty one."""
+        sides: dict[ConceptId, dict[Laterality, ResolvedLabel]] = {}
+        names: dict[ConceptId, str] = {}
         for tied in told:
             found = self._whole_of(tied)
             if found is not None:
                 whole, name, laterality = found
-                sides.setdefault((whole, name), {}).setdefault(laterality, tied)
+                names.setdefault(whole, name)
+                sides.setdefault(whole, {}).setdefault(laterality, tied)
         return [
             ResolvedWhole(
-                whole=ResolvedLabel(concept_id=concept_id, laterality=None, name=name, tied_by="parts"),
+                whole=ResolvedLabel(concept_id=concept_id, laterality=None, name=names[concept_id], tied_by="parts"),
                 parts=(pair["left"], pair["right"]),
             )
-            for (concept_id, name), pair in sides.items()
+            for concept_id, pair in sides.items()
             if len(pair) == 2
         ]
 

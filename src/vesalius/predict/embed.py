@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vesalius.corpus.tokens import TokenGroup, group_by_length
 from vesalius.errors import InputError, SettingError
-from vesalius.folder import unreadable, writing
+from vesalius.folder import unreadable, unwritable, writing
 from vesalius.ids import Modality
 from vesalius.model.aligner import Aligner, PromptProjection
 from vesalius.model.region_encoder import RegionEncoder
@@ -143,11 +143,15 @@ def write_embeddings(
 
     Raises:
         SettingError: the name ends otherwise.
+        FolderError: there is no room for it, or no right to write there.
     """
     check_embeddings_path(path)
     if path.suffix == ".npy":
         with writing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, embeddings, allow_pickle=False)
+            try:
+                np.save(file, embeddings, allow_pickle=False)
+            except OSError as error:  # NumPy's own, which does not say that the disk is full
+                raise unwritable(path, error) from error
         return
     rows = ((text, modality, row.tolist()) for text, row in zip(texts, embeddings, strict=True))
     write_table(path, rows, schema={"prompt": "VARCHAR", "modality": "VARCHAR", "embedding": "FLOAT[]"})

@@ -14,7 +14,7 @@ from vesalius.volumes.image import Image, LabelMap
 from vesalius.volumes.intensities import PreparedImage
 from vesalius.volumes.regions import Region
 
-Unresolved = Literal["no name", "no voxel", "no voxel left", "no concept", "shared concept", "drawn twice"]
+Unresolved = Literal["no name", "not drawn", "no voxel", "no voxel left", "no concept", "shared concept", "drawn twice"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +36,7 @@ class SourceCase:
         files: what `load` reads, the image first; their bytes decide whether a prepared case is still up to date.
         sequence: detail of the modality, such as ``T1w`` or ``FLAIR``, as the dataset writes it.
         group: what must stay on one side of the split where no patient is known, such as the scan that several cases
-            are channels of. None: the case alone.
+            are channels of, named so that no other group of the store is called the same. None: the case alone.
         shown_as: what tables and messages name as its place, where the names of its files may tell who the patient is.
         made_with: what `load` depends on beside the bytes of `files`, such as a line of a table, an option, or names of
             files that name structures; a prepared case is up to date only while it is the same.
@@ -89,9 +89,10 @@ class UnresolvedLabel:
 
     Attributes:
         case_id: the case.
-        value: the label value; the lowest where several share the text.
+        value: the label value; the lowest where several share the text; 0 where it has none.
         label: the dataset's text; None where it has none.
         reason: ``no name``: it has no text with a letter a–z or a digit, no region is made;
+            ``not drawn``: the dataset lists it, but no value of the label map is known to draw it, no region is made;
             ``no voxel``: the whole label map that names it is empty, no region is made;
             ``no voxel left``: none was left after resampling, no region is made;
             ``no concept``: the graph holds none, the region has a local id;

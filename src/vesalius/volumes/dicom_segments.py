@@ -22,7 +22,7 @@ _NEARLY_WHOLE = 0.1
 
 @silently()
 def read_segments(dataset: Dataset, image: Image, *, labelling: str, where: str) -> list[LabelMap]:
-    """Returns the segments of a SEG object: as few label maps as keep overlapping segments apart.
+    """Returns the segments of a SEG object: as few label maps as keep overlapping segments apart. Those of one name are one.
 
     Args:
         dataset: the whole object.
@@ -49,11 +49,15 @@ def read_segments(dataset: Dataset, image: Image, *, labelling: str, where: str)
         _check_extent(shape, image, where)
         if str(dataset.get("SegmentationType", "BINARY")).upper() == "LABELMAP":
             return [_label_map(dataset, names, indices, shape, affine, labelling)]
-        frames_by_segment: dict[int, list[int]] = defaultdict(list)
+        first_of: dict[str, int] = {}
+        for number in sorted(names):
+            first_of.setdefault(names[number], number)
+        frames_by_name: dict[int, list[int]] = defaultdict(list)
         for number, frame in enumerate(groups):
             holder = frame if frame is not None and "SegmentIdentificationSequence" in frame else shared
-            frames_by_segment[int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(number)
-        masks = ((value, _mask(dataset, frames, indices, shape)) for value, frames in sorted(frames_by_segment.items()))
+            segment = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+            frames_by_name[first_of[names[segment]]].append(number)
+        masks = ((value, _mask(dataset, frames, indices, shape)) for value, frames in sorted(frames_by_name.items()))
         layers: list[tuple[np.ndarray, dict[int, str]]] = []
         for value, mask in masks:
             _draw(layers, mask, value, names[value])
@@ -65,10 +69,13 @@ def read_segments(dataset: Dataset, image: Image, *, labelling: str, where: str)
 def draw_masks(
     masks: Sequence[tuple[str, Mask]], affine: Affine, shape: tuple[int, int, int], *, labelling: str
 ) -> list[LabelMap]:
-    """Returns masks of one grid as label maps, as few as keep overlapping ones apart."""
-    layers: list[tuple[np.ndarray, dict[int, str]]] = []
-    for value, (name, mask) in enumerate(masks, start=1):
+    """Returns masks of one grid as label maps, as few as keep overlapping ones apart. Masks of one name are one."""
+    joined: dict[str, Mask] = {}
+    for name, mask in masks:
         assert mask.shape == shape
+        joined[name] = joined[name] | mask if name in joined else mask
+    layers: list[tuple[np.ndarray, dict[int, str]]] = []
+    for value, (name, mask) in enumerate(joined.items(), start=1):
         _draw(layers, mask, value, name)
     return [LabelMap(data=data, affine=affine, labels=labels, labelling=labelling) for data, labels in layers]
 

@@ -156,7 +156,9 @@ def _smoothed(data: Voxels, transform: Float[np.ndarray, "4 4"]) -> Voxels:
     # How many voxels of `data` a step of the other grid spans, along each axis of `data`.
     factors = np.linalg.norm(transform[:3, :3], axis=1)
     sigmas = np.sqrt(np.maximum(factors**2 - 1, 0) / (8 * math.log(2)))
-    return ndimage.gaussian_filter(data, sigmas, mode="nearest")
+    # Four deviations to each side, but no more than there are voxels: a header may claim any factor.
+    radii = [min(int(4 * sigma + 0.5), size) for sigma, size in zip(sigmas, data.shape, strict=True)]
+    return ndimage.gaussian_filter(data, sigmas, mode="nearest", radius=radii)
 
 
 def _nearest(data: LabelVoxels, transform: Float[np.ndarray, "4 4"], shape: Shape) -> Int[np.ndarray, "p q r"]:

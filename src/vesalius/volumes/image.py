@@ -56,6 +56,7 @@ class LabelMap:
         labels: value → the label as the dataset writes it. Values of one text are one structure in pieces.
         ignored: values that are no structure of this label map although they have no text: a value that another label
             map over the same array names, a dataset's "ignore" label.
+        undrawn: labels that the dataset lists for the case, but that no value of it is known to draw.
         labelling: who drew it. The label maps of a case that share it are layers of one drawing; what several
             labellings (two atlases) draw is taken from the first of them.
 
@@ -67,6 +68,7 @@ class LabelMap:
     affine: Affine
     labels: Mapping[int, str]
     ignored: frozenset[int] = frozenset()
+    undrawn: frozenset[str] = frozenset()
     labelling: str = ""
 
     def __post_init__(self) -> None:

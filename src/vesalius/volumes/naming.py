@@ -28,6 +28,7 @@ class Seen:
         nameless: value → text or None, of the values that have a voxel but no name.
         empty: text → value of all labels, where the whole label map holds no voxel.
         left: the texts that have a voxel on the prepared grid.
+        undrawn: the texts that the dataset lists but that no value is known to draw.
     """
 
     labelling: str
@@ -35,6 +36,7 @@ class Seen:
     nameless: Mapping[int, str | None]
     empty: Mapping[str, int]
     left: frozenset[str]
+    undrawn: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ def look_at(label_map: LabelMap, moved: LabelMap) -> Seen:
         nameless=nameless,
         empty={} if values else {text: value for value, text in label_map.labels.items() if _READABLE.search(text)},
         left=frozenset(moved.labels[value] for value in values_in(moved.data) if value in moved.labels),
+        undrawn=label_map.undrawn,
     )
 
 
@@ -123,6 +126,8 @@ def _reasons(
         yield value, text, "no name"
     for text, value in one.empty.items():
         yield value, text, "no voxel"
+    for text in sorted(one.undrawn):
+        yield 0, text, "not drawn"
     for text, value in one.value_of.items():
         if text not in one.left:
             yield value, text, "no voxel left"

@@ -17,7 +17,7 @@ def hash_patient(patient: str, *, dataset: str, salt: str) -> str:
 
     Args:
         patient: as the dataset writes it.
-        dataset: its name; patient 1 of two datasets are two patients.
+        dataset: its name, or that of the collection it is part of; patient 1 of two of them are two patients.
         salt: secret of the user, never stored.
 
     Raises:
@@ -49,7 +49,7 @@ def assign_splits(sources: Sequence[SourceCase]) -> dict[CaseId, Split]:
 def _key(source: SourceCase) -> str:
     if source.patient_id is not None:
         return f"patient {source.patient_id}"
-    return f"group {source.dataset} {source.group}" if source.group is not None else f"case {source.case_id}"
+    return f"group {source.group}" if source.group is not None else f"case {source.case_id}"
 
 
 def _most_held_out(splits: Iterable[Split]) -> Split:

@@ -183,5 +183,7 @@ class Place:
 
     def _unreachable(self, error: OSError) -> FolderError:
         return FolderError(
-            str(error) or type(error).__name__, where=self.url, remedy="check the address and your rights"
+            error.strerror or str(error) or type(error).__name__,
+            where=self.url,
+            remedy="check the address and your rights",
         )

@@ -19,7 +19,7 @@ from vesalius.volumes.case_folder import CaseRecord, SourceFile, read_record, wr
 from vesalius.volumes.naming import Resolver
 from vesalius.volumes.patients import assign_splits
 from vesalius.volumes.place import Place
-from vesalius.volumes.prepare_case import PrepareSettings, Wholes, prepare_case, prepare_image
+from vesalius.volumes.prepare_case import PrepareSettings, Wholes, joined_as_told, prepare_case, prepare_image
 from vesalius.volumes.store_tables import SCHEMA, STORE_NAMES, Reject, case_name, write_tables
 from vesalius.volumes.workers import Here, Workers
 
@@ -146,13 +146,13 @@ class _Job:
             is_same
             and record.fingerprint == fingerprint
             and all(self.resolver(text) == tied for text, tied in record.resolved.items())
+            and joined_as_told(record.regions, self.wholes)
         )
 
     def _fingerprint(self, source: SourceCase) -> str:
         made_from = {
             "schema": SCHEMA,
             "settings": asdict(self.settings),
-            "wholes": self.wholes is not None,
             "entry": [
                 source.case_id, source.dataset, source.modality, source.sequence, source.split,
                 self.splits[source.case_id], source.patient_id, source.made_with,
@@ -245,9 +245,10 @@ def prepare(
         records = [one.record for one in done if one is not None and one.record is not None]
         try:
             write_tables(place, records, outcome.rejects, origins=used, inputs=inputs or {}, settings=asdict(settings))
-        except OSError as error:
+        except (FolderError, OSError) as error:
+            told = error.what if isinstance(error, FolderError) else error.strerror or error
             raise FolderError(
-                f"the tables cannot be written ({error.strerror or error})",
+                f"the tables cannot be written ({told})",
                 where=place,
                 remedy="make room or check the rights, then call again: what is prepared stays",
             ) from error

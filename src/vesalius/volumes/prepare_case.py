@@ -24,7 +24,7 @@ from vesalius.volumes.geometry import (
 from vesalius.volumes.image import Image, LabelMap
 from vesalius.volumes.intensities import PreparedImage, foreground_of, normalise_image
 from vesalius.volumes.naming import Naming, Resolver, Seen, look_at, name_labels
-from vesalius.volumes.regions import Region, find_regions, join_regions, region_mask
+from vesalius.volumes.regions import Region, find_regions, join_regions, joined_label, region_mask
 
 Wholes = Callable[[Sequence[ResolvedLabel]], Sequence[ResolvedWhole]]
 """What the regions of a case stand for → the structures that two of them make up together."""
@@ -97,7 +97,11 @@ def prepare_case(
             remedy="check the label map and the table of its labels",
         )
     if wholes is not None:
-        found += _joined(found, naming, wholes, resampled)
+        by_key = {region.key: (region, mask) for region, mask in found}
+        found += [
+            join_regions([by_key[part.key] for part in one.parts], one.whole, resampled.affine)
+            for one in _new_wholes([region for region, _ in found], wholes)
+        ]
     prepared = _crop_and_normalise(resampled, source.modality, settings, keep=[region.box for region, _ in found])
     i, j, k = prepared.levels.shape
     return PreparedCase(
@@ -168,14 +172,37 @@ def _renamed(region: Region, tied: ResolvedLabel) -> Region:
     return replace(region, concept_id=tied.concept_id, laterality=tied.laterality, name=tied.name, tied_by=tied.tied_by)
 
 
-def _joined(found: Sequence[_Found], naming: Naming, wholes: Wholes, image: Image) -> list[_Found]:
-    by_key = {region.key: (region, mask) for region, mask in found}
-    told = [tied for chosen in naming.chosen for tied in chosen.values()]
-    return [
-        join_regions([by_key[part.key] for part in one.parts], one.whole, image.affine)
-        for one in wholes(told)
-        if one.whole.key not in by_key
+def joined_as_told(regions: Sequence[Region], wholes: Wholes | None) -> bool:
+    """Tells whether the regions of a prepared case that were made of others are those that `wholes` would make now.
+
+    Args:
+        regions: all regions of the case.
+        wholes: as given to `prepare_case`.
+    """
+    drawn = [region for region in regions if region.tied_by != "parts"]
+    label_of = {region.key: region.label for region in drawn}
+    made = [(region.concept_id, region.laterality, region.name, region.label) for region in regions[len(drawn) :]]
+    told = _new_wholes(drawn, wholes) if wholes is not None else []
+    return made == [
+        (one.whole.concept_id, one.whole.laterality, one.whole.name, joined_label(label_of[p.key] for p in one.parts))
+        for one in told
     ]
+
+
+def _new_wholes(drawn: Sequence[Region], wholes: Wholes) -> list[ResolvedWhole]:
+    """Returns what `wholes` makes of the regions that a case draws, without what it draws itself, each structure once."""
+    told = [
+        ResolvedLabel(
+            concept_id=region.concept_id, laterality=region.laterality, name=region.name, tied_by=region.tied_by
+        )
+        for region in drawn
+    ]
+    taken = {region.key for region in drawn}
+    new: dict[str, ResolvedWhole] = {}
+    for one in wholes(told):
+        if one.whole.key not in taken:
+            new.setdefault(one.whole.key, one)
+    return list(new.values())
 
 
 def _resample_image(image: Image, settings: PrepareSettings) -> Image:

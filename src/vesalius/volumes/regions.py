@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from scipy import ndimage
 
 from vesalius.arrays import Affine, Box, BoxMask, LabelVoxels
-from vesalius.ids import CaseId, ConceptId, Laterality, ResolvedLabel
+from vesalius.ids import CaseId, ConceptId, Laterality, ResolvedLabel, TiedBy
 from vesalius.volumes.image import LabelMap
 
 
@@ -39,7 +39,7 @@ class Region:
     laterality: Laterality | None
     name: str
     label: str
-    tied_by: str
+    tied_by: TiedBy
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
     num_voxels: int
@@ -133,7 +133,7 @@ def join_regions(
         concept_id=whole.concept_id,
         laterality=whole.laterality,
         name=whole.name,
-        label=" + ".join(region.label for region, _ in parts),
+        label=joined_label(region.label for region, _ in parts),
         tied_by=whole.tied_by,
         start=(i, j, k),
         stop=(a, b, c),
@@ -143,6 +143,11 @@ def join_regions(
         touches_border=any(region.touches_border for region, _ in parts),
     )
     return region, mask
+
+
+def joined_label(labels: Iterable[str]) -> str:
+    """Returns the label of a region that was made of those with `labels`."""
+    return " + ".join(labels)
 
 
 def values_in(data: LabelVoxels) -> list[int]:

@@ -87,7 +87,7 @@ class HeldCase:
         affine: voxel index → world mm, RAS+.
         scale: what a stored level is multiplied by.
         offset: what is added then: the intensity of level 0, the lowest.
-        made_from: hash of settings, entry and files it was made from.
+        made_from: hash of settings, entry and files it was made from, and of what the graph said of its labels.
         regions: region key → region and the first byte of its mask.
     """
 
@@ -196,7 +196,8 @@ def read_unresolved(place: Place) -> list[UnresolvedLabel]:
 
 
 def _case_values(record: CaseRecord) -> list[Any]:
-    made_from = hashlib.sha256(" ".join([record.fingerprint, *(file.sha256 for file in record.files)]).encode())
+    told = [f"{region.key} {region.name} {region.label}" for region in record.regions]
+    made_from = hashlib.sha256("\n".join([record.fingerprint, *(file.sha256 for file in record.files), *told]).encode())
     return [*_values(record.row), record.affine, record.scale, record.offset, made_from.hexdigest()]
 
 

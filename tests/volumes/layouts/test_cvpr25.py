@@ -7,6 +7,7 @@ from vesalius.errors import InputError, SettingError
 from vesalius.volumes.geometry import orientation_of, reorient, spacing_mm
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.layouts.cvpr25 import cvpr25_cases
+from vesalius.volumes.patients import assign_splits
 
 
 @pytest.fixture
@@ -108,3 +109,20 @@ def test_prompts_of_no_use_are_refused(npz, tmp_path):
     (source,) = cvpr25_cases(npz(prompts={"1": [""], "instance_label": 0}))
     with pytest.raises(InputError, match="label 1 of CT_Made has no prompt"):
         source.load()
+
+
+def test_sequences_of_one_subject_are_on_one_side(tmp_path):
+    names = [
+        f"MR/MR_BraTS-{sequence}/MR_BraTS-{sequence}_bratsgli_{number:04}.npz"
+        for number in range(40)
+        for sequence in ("T1c", "T1n", "T2f", "T2w")
+    ]
+    (tmp_path / "x.jsonl").write_text(
+        "\n".join(json.dumps({"data": name, "dataset": name.split("/")[1], "modality": "MR"}) for name in names)
+    )
+    (tmp_path / "prompts.json").write_text('{"MR_BraTS-T1c": {"1": ["brain tumor"], "instance_label": 0}}')
+    sources = cvpr25_cases(LayoutOptions(folder=tmp_path))
+    splits = assign_splits(sources)
+    sides = [splits[source.case_id] for source in sources]
+    assert all(len(set(sides[first : first + 4])) == 1 for first in range(0, len(sides), 4))
+    assert set(sides) == {"train", "validation", "test"}

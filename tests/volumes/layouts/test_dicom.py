@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from vesalius.errors import InputError, SettingError
 from vesalius.volumes.dicom_contours import fill
+from vesalius.volumes.dicom_segments import draw_masks
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.layouts.dicom import dicom_cases
 from vesalius.volumes.prepare import PrepareSettings, prepare
@@ -36,6 +37,28 @@ def test_overlapping_segments_of_any_kind_come_back(tmp_path, body, dicom, prepa
     assert set(found) == set(masks)
     for name, mask in masks.items():
         np.testing.assert_array_equal(found[name], mask)
+
+
+def test_overlapping_segments_of_one_name_are_one_structure(tmp_path, body, dicom, prepared):
+    series = dicom.series(tmp_path / "x", body[0])
+    one = body[1].data == 1
+    other = np.roll(one, 1, axis=0)
+    spine = body[1].data == 3
+    dicom.seg(tmp_path / "seg.dcm", series, {"kidney": one, "spine": spine, "kidney 2": other})
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    dataset.SegmentSequence[2].SegmentLabel = "kidney"
+    dataset.save_as(tmp_path / "seg.dcm")
+    (source,) = cases(tmp_path)
+    _, found = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(found["kidney"], one | other)
+    np.testing.assert_array_equal(found["spine"], spine)
+    maps = draw_masks([("a", one), ("b", other), ("a", other)], body[0].affine, one.shape, labelling="x")
+    drawn = [
+        np.isin(label_map.data, [value for value, text in label_map.labels.items() if text == "a"])
+        for label_map in maps
+    ]
+    np.testing.assert_array_equal(np.any(drawn, axis=0), one | other)
+    assert sum(list(label_map.labels.values()).count("a") for label_map in maps) == 1
 
 
 def test_fractional_segments_are_cut_at_half(tmp_path, body, dicom, prepared):

@@ -1,5 +1,6 @@
 """What holds for every layout."""
 
+import os
 import pickle
 from typing import get_args, get_type_hints
 
@@ -110,3 +111,31 @@ def test_a_modality_that_contradicts_the_dataset_is_refused(layout, writers, tmp
     contradicting = LayoutOptions(folder=options.folder, salt=options.salt, modality="us")
     with pytest.raises(SettingError, match="but the dataset says ct"):
         list(layout_of(layout)(contradicting))
+
+
+@pytest.mark.parametrize("layout", ON_DISK)
+def test_a_folder_that_cannot_be_listed_is_told(layout, writers, tmp_path, body, monkeypatch):
+    """Root may list everything, so the system's call is made to refuse each folder in turn."""
+    folder = tmp_path / "made dataset"
+    folder.mkdir()
+    options = writers[layout](folder, *body)
+    given = options.folder if options.folder.is_dir() else options.folder.parent
+    before = {source.case_id for source in layout_of(layout)(options)}
+    for closed in [given, *(path for path in given.rglob("*") if path.is_dir())]:
+        for name in ("listdir", "scandir"):
+            real = getattr(os, name)
+
+            def listing(path=".", real=real, closed=closed):
+                if str(path).rstrip("/") == str(closed):
+                    raise PermissionError(13, "Permission denied", str(path))
+                return real(path)
+
+            monkeypatch.setattr(os, name, listing)
+        try:
+            assert {source.case_id for source in layout_of(layout)(options)} == before  # it need not be listed
+        except InputError as error:
+            told = str(error)
+            assert "Permission denied" in told or "cannot be read" in told
+            assert "\n" not in told
+            assert layout != "dicom" or closed == given or str(closed) not in told
+        monkeypatch.undo()

@@ -28,7 +28,7 @@ def test_each_channel_is_a_case_of_one_group_with_its_sequence(tmp_path, body, w
     first, second = nnunet_cases(LayoutOptions(folder=tmp_path, dataset="D"))
     assert (first.case_id, second.case_id) == ("d-p1-0000", "d-p1-0001")
     assert (first.modality, first.sequence, second.sequence) == ("mr", "T1w", "FLAIR")
-    assert first.group == second.group == "p1"
+    assert first.group == second.group == "D p1"
     assert first.files[0].name == "p1_0000.nii.gz"
 
 

@@ -89,7 +89,9 @@ def test_totalsegmentator_gives_the_same_in_both_its_forms(shared_data, tmp_path
         copied(drawn, tmp_path / f"joined/{kind}/segmentations.nii.gz")
         copied(folder / f"{name}.labels.json", tmp_path / f"joined/{kind}/labels.json")
         (source,) = (
-            s for s in layout_of("totalsegmentator")(LayoutOptions(folder=tmp_path / "joined")) if s.group == kind
+            s
+            for s in layout_of("totalsegmentator")(LayoutOptions(folder=tmp_path / "joined"))
+            if s.group == f"joined {kind}"
         )
         check_against_nibabel(regions_of(source, tied), drawn, labels)
         if kind == "mri":

@@ -9,6 +9,9 @@ from vesalius.errors import InputError
 from vesalius.volumes.layouts import LayoutOptions
 from vesalius.volumes.layouts.options import salt_file
 from vesalius.volumes.layouts.sat_ds import sat_ds_cases
+from vesalius.volumes.layouts.sat_ds_labels import _NUM_DRAWN, _UNIONS, drawn_labels
+from vesalius.volumes.patients import assign_splits
+from vesalius.volumes.prepare import PrepareSettings, prepare
 
 
 @pytest.fixture
@@ -166,3 +169,74 @@ def test_cases_of_one_file_name_are_told_apart_by_their_folders(tmp_path, body, 
         lines.append({"image": f"{folder}/SUV.nii.gz", "mask": "m", "label": ["t"], "modality": "PET", "dataset": "X"})
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert [s.case_id for s in sat_ds_cases(LayoutOptions(folder=tmp_path))] == ["x-p1-2003-suv", "x-p2-2003-suv"]
+
+
+def test_a_patient_of_several_data_sets_is_one_and_on_one_side(tmp_path):
+    line = {"mask": "m.nii.gz", "label": ["liver"], "modality": "CT"}
+    lines = [
+        {**line, "image": f"{dataset}/{number}.nii.gz", "dataset": dataset, "patient_id": patient, "official_split": split}
+        for number in range(3)
+        for dataset, patient, split in (
+            ("TotalSegmentator_Organs", f"s000{number}", "test"),
+            ("TotalSegmentator_v2", f"s000{number}", "unknown"),
+            ("MSD_HepaticVessel", f"hepaticvessel_00{number}.nii.gz", "train"),
+            ("Couinaud_Liver", f"hepaticvessel_00{number}.nii.gz", "unknown"),
+            ("BraTS2023_GLI", f"BraTS-GLI-0000{number}-000", "train"),
+            ("BraTS2023_GLI", f"BraTS-GLI-0000{number}-001", "test"),
+        )
+    ]  # fmt: skip
+    for number, one in enumerate(lines):
+        one["image"] = f"{number}-{one['image'].replace('/', '-')}"
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    sources = sat_ds_cases(LayoutOptions(folder=tmp_path / "x.jsonl", salt="s"))
+    splits = assign_splits(sources)
+    assert len({source.patient_id for source in sources}) == 9
+    sides = [splits[source.case_id] for source in sources]
+    assert sides == ["test", "test", "train", "train", "test", "test"] * 3
+
+
+def test_without_patients_the_cases_of_one_image_stay_together(lines, tmp_path):
+    sources = []
+    for number in range(30):
+        for dataset in ("X", "Y"):
+            sources += sat_ds_cases(lines(patient_id=None, dataset=dataset, image=f"nii/{number}.nii.gz"))
+    splits = assign_splits(sources)
+    assert all(splits[f"x-{number}"] == splits[f"y-{number}"] for number in range(30))
+    assert len(set(splits.values())) == 3
+
+
+def test_unions_of_other_parts_than_left_and_right_are_made_as_published(lines, body, prepared):
+    labels = ["necrotic brain tumor core", "brain edema", "enhancing brain tumor", "brain tumor"]
+    (source,) = sat_ds_cases(lines(label=labels, dataset="BraTS2023_GLI"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    assert set(masks) == set(labels)
+    np.testing.assert_array_equal(masks["brain tumor"], body[1].data > 0)
+    (source,) = sat_ds_cases(lines(label=["transition zone", "peripheral zone", "prostate"], dataset="MSD_Prostate"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(masks["prostate"], np.isin(body[1].data, (1, 2)))
+
+
+def test_masks_of_a_stack_make_unions_too(lines, body, tmp_path, prepared):
+    stack = np.stack([body[1].data == value for value in (1, 2, 3)]).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(stack, body[1].affine), tmp_path / "nii/stack.nii.gz")
+    labels = ["left kidney", "right kidney", "spine", "kidney"]
+    (source,) = sat_ds_cases(lines(label=labels, mask="nii/stack.nii.gz"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    assert set(masks) == set(labels)
+    np.testing.assert_array_equal(masks["kidney"], np.isin(body[1].data, (1, 2)))
+
+
+def test_a_union_that_is_not_known_is_listed(lines, resolver, tmp_path):
+    sources = sat_ds_cases(lines(label=["zone a", "zone b", "prostate", "seminal vesicle"], dataset="MSD_Prostate"))
+    outcome = prepare(sources, resolver=resolver, settings=PrepareSettings(), out=tmp_path / "store")
+    assert ("seminal vesicle", "not drawn") in [(one.label, one.reason) for one in outcome.unresolved]
+    assert any("seminal vesicle" in line and "not drawn" in line for line in outcome.summary())
+
+
+def test_every_union_is_of_labels_that_are_drawn():
+    for dataset, unions in _UNIONS.items():
+        labels = [f"part {number}" for number in range(_NUM_DRAWN[dataset])]
+        drawn, made = drawn_labels([*labels, *unions], dataset)
+        assert drawn == labels
+        beyond = {26} if dataset == "VerSe" else set()
+        assert {place for places in made.values() for place in places} - beyond <= set(range(1, len(labels) + 1))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 
 from vesalius.errors import SettingError
+from vesalius.folder import unreadable
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.layouts.bids import bids_cases
 from vesalius.volumes.layouts.cvpr25 import cvpr25_cases
@@ -39,14 +42,21 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def layout_of(name: str) -> Layout:
-    """Returns the layout of that name.
+    """Returns the layout of that name; a file or folder that it cannot look at raises an `InputError`.
 
     Raises:
         SettingError: there is none.
     """
     if name not in LAYOUTS:
         raise SettingError(f"no layout {name!r}", remedy=f"give one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[name]
+    return partial(_listed, LAYOUTS[name])
+
+
+def _listed(layout: Layout, options: LayoutOptions) -> list[SourceCase]:
+    try:
+        return list(layout(options))
+    except OSError as error:
+        raise unreadable(Path(error.filename or options.folder or ""), error) from error
 
 
 __all__ = ["LAYOUTS", "Layout", "LayoutOptions", "SourceCase", "layout_of"]

@@ -20,7 +20,7 @@ from vesalius.ids import Modality, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import SUFFIXES, Image, LabelMap, check_same_grid, read_image, read_label_maps, stem_of
 from vesalius.volumes.layouts.drawing import label_maps_of
-from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.layouts.options import LayoutOptions, files_below
 from vesalius.volumes.layouts.tables import (
     find_table,
     modality_of,
@@ -148,8 +148,8 @@ def _read_drawing(path: Path, table: Path | None, image: Image) -> list[LabelMap
 
 
 def _files(folder: Path) -> Iterator[Named]:
-    for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not path.name.lower().endswith(SUFFIXES) or not path.is_file():
+    for path in files_below(folder):
+        if path.name.startswith(".") or not path.name.lower().endswith(SUFFIXES):
             continue
         named = _parsed(path, stem_of(path))
         if named is not None and "sub" in named.entities:

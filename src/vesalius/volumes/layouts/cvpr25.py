@@ -20,7 +20,8 @@ from vesalius.ids import Modality, case_id, slug
 from vesalius.volumes.case import SourceCase
 from vesalius.volumes.image import Image, LabelMap, check_grid, check_intensities, whole_numbers
 from vesalius.volumes.layouts.grid import plain_affine
-from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.layouts.options import LayoutOptions, files_below
+from vesalius.volumes.layouts.subjects import subject_of
 from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json, read_json_lines, split_of
 from vesalius.volumes.npy_file import names_in_npz, read_npz
 from vesalius.volumes.regions import values_in
@@ -53,7 +54,8 @@ _DEFAULT_ORIENTATION = "LPS"
 def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
     """Returns the cases of the challenge's files, in the order of the lines, or of their paths.
 
-    A label is named by its first prompt. Where ``instance_label`` is 1, the values count instances of label 1.
+    The files do not say who the patient is: cases of one subject, as `subject_of` tells it by their names, are a group. A
+    label is named by its first prompt. Where ``instance_label`` is 1, the values count instances of label 1.
 
     Args:
         options: `folder`, or one ``.jsonl`` in it; `labels` for the JSON of prompts; `stored_orientation` of all arrays, where
@@ -89,6 +91,7 @@ def cvpr25_cases(options: LayoutOptions) -> list[SourceCase]:
                 origins=(origin_of({}, dataset),),
                 files=(path, prompts_file),
                 sequence=sequence,
+                group=" ".join(subject_of(stem, dataset=dataset)),
                 made_with=f"{dataset} {orientation}",
             )
         )
@@ -110,7 +113,7 @@ def _entries(given: Path, prompts: Mapping[str, Any]) -> Iterator[tuple[str, Map
             yield f"{path}:{number}", held
     if lines:
         return
-    for path in sorted(p for p in given.rglob("*") if p.suffix.lower() == ".npz" and not p.name.startswith(".")):
+    for path in (p for p in files_below(given) if p.suffix.lower() == ".npz" and not p.name.startswith(".")):
         named = path.relative_to(given)
         # The folder a file lies in is its dataset; a flat folder leaves only the beginning of the file's name.
         dataset = next((part for part in reversed(named.parent.parts) if part in prompts), None)

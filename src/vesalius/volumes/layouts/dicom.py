@@ -25,7 +25,7 @@ from vesalius.volumes.dicom_file import DAMAGED, damaged_dicom, is_dicom, read_d
 from vesalius.volumes.dicom_image import read_series
 from vesalius.volumes.dicom_segments import read_segments
 from vesalius.volumes.image import Image, LabelMap
-from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.layouts.options import LayoutOptions, files_below
 from vesalius.volumes.layouts.tables import modality_of
 from vesalius.volumes.patients import hash_patient
 
@@ -179,7 +179,12 @@ def _scan(folder: Path) -> tuple[dict[str, _Series], list[tuple[int, Path]], int
     """Returns the series by their UID, the damaged files with their place in the order of names, and how many files are there."""
     series: dict[str, _Series] = {}
     broken: list[tuple[int, Path]] = []
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    try:
+        paths = files_below(folder)
+    except (InputError, OSError):
+        raise InputError(
+            "a folder below cannot be read", where=folder.name, remedy="check the permissions of all of them"
+        ) from None
     for number, path in enumerate(paths, start=1):
         where = f"file {number} of {len(paths)} by name"
         try:

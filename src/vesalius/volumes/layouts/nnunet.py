@@ -175,7 +175,7 @@ def _cases_of(
                 origins=(origin,),
                 files=tuple(path for path in (image, label_file, description.path, options.labels) if path is not None),
                 sequence=channel.sequence,
-                group=stem,
+                group=f"{dataset} {stem}",
                 made_with=f"{channel.number}",
             )
         )

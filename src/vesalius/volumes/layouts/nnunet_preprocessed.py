@@ -119,7 +119,7 @@ def preprocessed_cases(
                         if path is not None
                     ),
                     sequence=channel.sequence,
-                    group=stem,
+                    group=f"{dataset} {stem}",
                     made_with=f"{channel.number} {options.stored_orientation}",
                 )
             )

@@ -146,6 +146,20 @@ class LayoutOptions:
         return salt
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Returns the files of a folder and of those below it, sorted; folders that links lead to are left out.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(Path(error.filename), error) from error  # Path.rglob would pass over it without a word
+
+    found = [Path(home) / name for home, _, names in os.walk(folder, onerror=refuse) for name in names]
+    return sorted(path for path in found if path.is_file())
+
+
 def salt_file() -> Path:
     """Returns where the user's own salt is kept: beside other settings of the user, never with a store."""
     home = os.environ.get("XDG_CONFIG_HOME")

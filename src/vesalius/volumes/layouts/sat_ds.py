@@ -15,11 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vesalius.errors import InputError
 from vesalius.ids import CaseId, case_id, slug
@@ -28,6 +30,8 @@ from vesalius.volumes.image import Image, LabelMap, check_intensities, check_sam
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
+from vesalius.volumes.layouts.sat_ds_labels import UNCLEAR, drawn_labels, value_at, values_of
+from vesalius.volumes.layouts.subjects import subject_of
 from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json_lines, read_labels, split_of
 from vesalius.volumes.npy_file import read_npy
 from vesalius.volumes.patients import hash_patient
@@ -39,31 +43,6 @@ _SPACING_MM = (1.0, 1.0, 3.0)
 
 _ORIENTATIONS = {"MRSpineSeg": "ASR", "VerSe": "ASR", "BTCV_Cervix": "LPS", "ToothFairy": "IPL"}
 """Where the axes of converted arrays run to, where it is not RAS."""
-
-_VALUES: dict[str, tuple[int, ...]] = {
-    "ACDC": (3, 1, 2),
-    "LUNA16": (3, 4, 5),
-    **dict.fromkeys(("MM_WHS_CT", "MM_WHS_MRI"), (205, 420, 500, 550, 600, 820, 850)),
-}
-"""Label values of the first labels, in their order, where they are not 1, 2, 3, …"""
-
-_NUM_DRAWN: dict[str, int] = {
-    "HAN_Seg": 30,
-    "MRSpineSeg": 19,
-    "MSD_Hippocampus": 2,
-    "MSD_Prostate": 2,
-    "WORD": 16,
-    "TotalSegmentator_Vertebrae": 25,
-    "TotalSegmentator_Ribs": 24,
-    "Brain_Atlas": 95,
-    "Couinaud_Liver": 8,
-    **dict.fromkeys((f"BraTS2023_{part}" for part in ("GLI", "MEN", "MET", "PED", "SSA")), 3),
-    "VerSe": 26,
-}
-"""How many of the first labels are drawn in the label map; the rest are unions of these, made when the data are loaded."""
-
-_UNCLEAR = frozenset({"SegRap2023_Task1", "DAP_Atlas"})
-"""Datasets whose published lines list the labels in another order than the label map numbers them."""
 
 _LONGEST_NAME = 100
 
@@ -111,7 +90,9 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
     """Returns the cases of files of JSON lines of the layout ``sat-ds``, in their order.
 
     Labels are tied to the values of a label map by their order. ``kidney`` beside ``left kidney`` and ``right kidney``
-    is the union of the two and has no value of its own.
+    is the union of the two and has no value of its own; so are others, as published (`sat_ds_labels`). A label that is
+    neither drawn nor a union that is known becomes no region, and is listed. A patient is who `subject_of` tells by ``patient_id``: one
+    of several data sets is one; without it, the cases of one image are a group.
 
     Args:
         options: `folder`, or one ``.jsonl``; `labels` where values are not in the order of the labels; `stored_orientation`
@@ -128,7 +109,7 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
     cases = []
     for entry, name in zip(entries, names, strict=True):
         said, sequence = modality_of(str(entry.held.get("modality", "")))
-        patient = entry.held.get("patient_id")
+        collection, subject = subject_of(str(entry.held.get("patient_id") or ""), dataset=entry.dataset)
         keys = ("renorm_image", "renorm_segmentation_dir") if entry.converted else ("image", "mask")
         files = [entry.path(key) for key in keys]
         files = [files[0], *(sorted(files[1].glob("*.npy")) if entry.converted else files[1:])]
@@ -143,11 +124,12 @@ def sat_ds_cases(options: LayoutOptions) -> list[SourceCase]:
                 dataset=entry.dataset,
                 modality=options.settled_modality(said, entry.where),
                 split=split_of(entry.held.get("official_split"), entry.where),
-                patient_id=hash_patient(str(patient), dataset=entry.dataset, salt=salt) if patient else None,
+                patient_id=hash_patient(subject, dataset=collection, salt=salt) if subject else None,
                 load=load,
                 origins=(origin_of({}, entry.dataset),),
                 files=(*files, *([options.labels] if options.labels else [])),
                 sequence=sequence,
+                group=_image_of(entry),
                 made_with=json.dumps([entry.held, options.stored_orientation], sort_keys=True),
             )
         )
@@ -158,7 +140,7 @@ def _line_files(given: Path) -> list[Path]:
     if given.is_file():
         return [given]
     for place in (given, given / "jsonl", given / "data" / "jsonl"):
-        found = sorted(path for path in place.glob("*") if path.suffix.lower() == ".jsonl") if place.is_dir() else []
+        found = sorted(path for path in place.iterdir() if path.suffix.lower() == ".jsonl") if place.is_dir() else []
         if found:
             return found
     raise InputError("no file of JSON lines (.jsonl) here", where=given, remedy="give the file itself")
@@ -175,9 +157,13 @@ def _entries(path: Path) -> Iterator[Entry]:
         yield Entry(where=where, held=held, dataset=str(held["dataset"]), bases=bases)
 
 
+def _image_of(entry: Entry) -> str:
+    return str(entry.held.get("image") or entry.held["renorm_image"])
+
+
 def _names(entries: Sequence[Entry]) -> list[CaseId]:
     """Returns the case ids: dataset and file name, with as many folders before it as tell the dataset's cases apart."""
-    paths = [Path(str(entry.held.get("image") or entry.held["renorm_image"])) for entry in entries]
+    paths = [Path(_image_of(entry)) for entry in entries]
     depth: dict[str, int] = {}
     for dataset in {entry.dataset for entry in entries}:
         own = [path for path, entry in zip(paths, entries, strict=True) if entry.dataset == dataset]
@@ -196,10 +182,10 @@ def _names(entries: Sequence[Entry]) -> list[CaseId]:
     return names
 
 
-def _load(entry: Entry, table: Path | None) -> tuple[Image, list[LabelMap]]:
+def _load(entry: Entry, table: Path | None) -> tuple[Image, Iterable[LabelMap]]:
     image_file, mask_file = entry.path("image"), entry.path("mask")
     labels = entry.texts("label")
-    if table is None and entry.dataset in _UNCLEAR:
+    if table is None and entry.dataset in UNCLEAR:
         raise InputError(
             f"the labels of {entry.dataset} are not in the order of their values",
             where=entry.where,
@@ -209,16 +195,13 @@ def _load(entry: Entry, table: Path | None) -> tuple[Image, list[LabelMap]]:
     stack = read_label_stack(mask_file)
     for label_map in stack:
         check_same_grid(image, label_map, where=mask_file)
-    drawn = _drawn(labels, entry.dataset)
+    drawn, unions = drawn_labels(labels, entry.dataset)
     if len(stack) > 1:
-        return image, [
-            LabelMap(data=mask.data, affine=mask.affine, labels=dict.fromkeys(values_in(mask.data) or [1], text))
-            for text, mask in zip(drawn, _checked_stack(stack, drawn, mask_file), strict=False)
-        ]
+        return image, _stacked(_checked_stack(stack, drawn, mask_file), labels, drawn, unions)
     if table is not None:
         return image, label_maps_of(stack[0].data, stack[0].affine, read_labels(table))
     values = values_in(stack[0].data)
-    numbers = _VALUES.get(entry.dataset, tuple(range(1, len(drawn) + 1)))
+    numbers = values_of(entry.dataset, len(drawn))
     if len(drawn) == 1 and len(values) == 1:
         numbers = tuple(values)  # one structure, drawn with any value, such as 255
     elif max(values, default=0) > max(len(labels), *numbers):
@@ -227,24 +210,33 @@ def _load(entry: Entry, table: Path | None) -> tuple[Image, list[LabelMap]]:
             where=mask_file,
             remedy='give --labels with {"1": "…"}',
         )
-    named = dict(zip(drawn, numbers, strict=False))
-    value_of = {text.lower(): value for text, value in named.items()}
-    unions = {
-        text: frozenset(value_of[f"{side} {text.lower()}"] for side in ("left", "right"))
-        for text in labels
-        if text not in named and all(f"{side} {text.lower()}" in value_of for side in ("left", "right"))
-    }
-    return image, label_maps_of(
-        stack[0].data, stack[0].affine, {**{text: frozenset({value}) for text, value in named.items()}, **unions}
-    )
+    named = {text: frozenset({value}) for text, value in zip(drawn, numbers, strict=False)}
+    joined = {text: frozenset(value_at(number, numbers) for number in parts) for text, parts in unions.items()}
+    maps = label_maps_of(stack[0].data, stack[0].affine, {**named, **joined})
+    return image, [replace(maps[0], undrawn=_undrawn(labels, [*named, *unions])), *maps[1:]]
 
 
-def _drawn(labels: Sequence[str], dataset: str) -> list[str]:
-    """Returns the labels that are drawn, in the order of their values: all but unions of others."""
-    if dataset in _NUM_DRAWN:
-        return list(labels[: _NUM_DRAWN[dataset]])
-    lower = {text.lower() for text in labels}
-    return [text for text in labels if not {f"left {text.lower()}", f"right {text.lower()}"} <= lower]
+def _stacked(
+    stack: Sequence[LabelMap], labels: Sequence[str], drawn: Sequence[str], unions: Mapping[str, Sequence[int]]
+) -> Iterator[LabelMap]:
+    """Yields the masks of a stack, one for each label that is drawn, then those that are unions of them."""
+    for number, (text, mask) in enumerate(zip(drawn, stack, strict=False)):
+        yield LabelMap(
+            data=mask.data,
+            affine=mask.affine,
+            labels=dict.fromkeys(values_in(mask.data) or [1], text),
+            undrawn=frozenset() if number else _undrawn(labels, [*drawn, *unions]),
+        )
+    for text, parts in unions.items():
+        data = np.zeros(stack[0].data.shape, dtype=np.int8)
+        for number in parts:
+            if number <= len(stack):
+                data[stack[number - 1].data != 0] = 1
+        yield LabelMap(data=data, affine=stack[0].affine, labels={1: text})
+
+
+def _undrawn(labels: Sequence[str], known: Sequence[str]) -> frozenset[str]:
+    return frozenset(labels).difference(known)
 
 
 def _checked_stack(stack: Sequence[LabelMap], drawn: Sequence[str], path: Path) -> Sequence[LabelMap]:

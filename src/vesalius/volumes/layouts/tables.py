@@ -191,6 +191,11 @@ def modality_of(text: str) -> tuple[Modality | None, str | None]:
     return modality, sequence if modality == "mr" else None
 
 
+def is_imaging_word(word: str) -> bool:
+    """Tells whether a word, in lower case, names a modality or a sequence."""
+    return word in _MODALITY_WORDS or _SEQUENCE.fullmatch(word) is not None
+
+
 def checked_modality(text: str, where: object) -> tuple[Modality, str | None]:
     """Returns what `modality_of` does.
 

@@ -68,7 +68,7 @@ def totalsegmentator_cases(options: LayoutOptions) -> list[SourceCase]:
                     load=load,
                     origins=(origin,),
                     files=(image, *files),
-                    group=home.name,
+                    group=f"{dataset} {home.name}",
                     made_with=" ".join(path.name for path in files),
                 )
             )
