@@ -1,0 +1,194 @@
+"""Blocks of a convolutional encoder that keep one tensor each: what the convolution gave.
+
+As plain modules a block keeps three maps for its gradient: the convolution's output for the norm, the norm's for the leaky ReLU,
+and that one's for the next convolution. Here instance norm and leaky ReLU belong to what follows them: a step takes the output
+of one convolution, normalises, activates, takes the means over masks, and convolves again. It keeps its input and does the first
+three once more for the gradient, which costs a pass over the map in pieces that stay in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from vesalius.model.pooling import add_gradient, add_sums, as_rows, exact_dtype, num_voxels, pieces
+
+NEGATIVE_SLOPE = 1e-2
+_LAYOUT = torch.channels_last_3d
+
+
+def first_convolution(image: Float[Tensor, "1 c i j k"], conv: nn.Conv3d) -> Float[Tensor, "1 d i j k"]:
+    """Returns the convolution of an image. One channel given to a network of several stands for as many equal ones.
+
+    The sum of the kernel over its input channels gives the same as the repeated image.
+    """
+    weight = conv.weight
+    if image.shape[1] == 1:
+        weight = weight.sum(dim=1, keepdim=True)
+        # The strides of a single channel are arbitrary; these tell the convolution to write its channels together.
+        image = image.contiguous()
+        image = image.as_strided(image.shape, (image.stride(0), 1, *image.stride()[2:]))
+    features = F.conv3d(image, weight, conv.bias, stride=conv.stride, padding=conv.padding)
+    return features.contiguous(memory_format=_LAYOUT)
+
+
+def pool_and_convolve(
+    features: Float[Tensor, "1 c i j k"],
+    *,
+    norm: nn.InstanceNorm3d,
+    masks: Bool[Tensor, "n v"] | None,
+    conv: nn.Conv3d | None,
+) -> tuple[Float[Tensor, "n c"] | None, Float[Tensor, "1 d i2 j2 k2"] | None]:
+    """Normalises and activates what a convolution gave; returns the means of that over masks, and the next convolution of it.
+
+    Args:
+        features: a convolution's output, channels together in memory. With gradients off it is overwritten.
+        norm: instance norm with scale and shift.
+        masks: `n` masks over flattened voxels; None for no means.
+        conv: the next convolution; None for none.
+    """
+    tensors = (features, norm.weight, norm.bias, *((None, None) if conv is None else (conv.weight, conv.bias)), masks)
+    stride = (1, 1, 1) if conv is None else conv.stride
+    if torch.is_grad_enabled():
+        return _PoolAndConvolve.apply(*tensors, stride, norm.eps)  # pyright: ignore[reportReturnType]
+    features, weight, bias, *_ = tensors
+    moments = _moments(as_rows(features[0]), norm.eps)
+    means = _activate(features, _scale_and_shift(weight, bias, *moments), out=features, masks=masks)
+    return means, None if conv is None else _convolve(features, conv.weight, conv.bias, conv.stride)
+
+
+class _PoolAndConvolve(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
+        conv_weight: Tensor | None,
+        conv_bias: Tensor | None,
+        masks: Tensor | None,
+        stride: tuple[int, ...],
+        eps: float,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        mean, inverse_deviation = _moments(as_rows(features[0]), eps)
+        ctx.save_for_backward(features, norm_weight, norm_bias, conv_weight, masks, mean, inverse_deviation)
+        ctx.stride = stride
+        scale_and_shift = _scale_and_shift(norm_weight, norm_bias, mean, inverse_deviation)
+        activated = None if conv_weight is None else torch.empty_like(features)
+        means = _activate(features, scale_and_shift, out=activated, masks=masks)
+        if activated is None or conv_weight is None:
+            return means, None
+        return means, _convolve(activated, conv_weight, conv_bias, stride)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_means: Tensor | None, of_next: Tensor | None) -> tuple[Tensor | None, ...]:
+        features, norm_weight, norm_bias, conv_weight, masks, mean, inverse_deviation = ctx.saved_tensors
+        scale_and_shift = _scale_and_shift(norm_weight, norm_bias, mean, inverse_deviation)
+        if of_next is None:
+            gradient, of_weight, of_bias = torch.zeros_like(features), None, None
+        else:
+            activated = torch.empty_like(features)
+            _activate(features, scale_and_shift, out=activated, masks=None)
+            weight = conv_weight.to(features.dtype)
+            _, of_weight, of_bias = _convolution_gradient(of_next, activated, weight, ctx.stride, of_input=False)
+            del activated
+            # Of the input only the shape matters here.
+            gradient, _, _ = _convolution_gradient(of_next, features, weight, ctx.stride, of_input=True)
+            gradient = gradient.contiguous(memory_format=_LAYOUT)
+            of_weight, of_bias = of_weight.to(conv_weight.dtype), of_bias.to(conv_weight.dtype)
+        if masks is not None and of_means is not None:
+            of_sums = of_means / num_voxels(masks, of_means.dtype)
+        else:
+            masks = of_sums = None
+        of_scale, of_shift = _norm_gradient(
+            gradient, features, scale_and_shift, (mean, inverse_deviation), masks=masks, of_sums=of_sums
+        )
+        dtype = norm_weight.dtype
+        return gradient, of_scale.to(dtype), of_shift.to(dtype), of_weight, of_bias, None, None, None
+
+
+def _moments(rows: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Returns mean and inverse standard deviation of each channel."""
+    dtype = exact_dtype(rows.dtype)
+    mean, variance = (rows.new_zeros(rows.shape[1], dtype=dtype) for _ in range(2))
+    for piece in pieces(rows):
+        mean += rows[piece].sum(dim=0, dtype=dtype)
+    mean /= len(rows)
+    for piece in pieces(rows):
+        variance += (rows[piece] - mean).square_().sum(dim=0)
+    return mean, (variance / len(rows) + eps).rsqrt()
+
+
+def _scale_and_shift(weight: Tensor, bias: Tensor, mean: Tensor, inverse_deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns instance norm as a factor and a summand of each channel."""
+    scale = weight * inverse_deviation
+    return scale, bias - mean * scale
+
+
+def _activate(
+    features: Tensor, scale_and_shift: tuple[Tensor, Tensor], *, out: Tensor | None, masks: Tensor | None
+) -> Tensor | None:
+    """Writes the normalised, activated map to `out` and returns its means over masks."""
+    rows = as_rows(features[0])
+    scale, shift = scale_and_shift
+    written = None if out is None else as_rows(out[0])
+    sums = None if masks is None else rows.new_zeros((len(masks), rows.shape[1]), dtype=scale.dtype)
+    for piece in pieces(rows):
+        activated = F.leaky_relu_(torch.addcmul(shift, rows[piece], scale), NEGATIVE_SLOPE)
+        if sums is not None and masks is not None:
+            add_sums(sums, activated, masks[:, piece])
+        if written is not None:
+            written[piece] = activated
+    return None if sums is None or masks is None else sums / num_voxels(masks, sums.dtype)
+
+
+def _norm_gradient(
+    gradient: Tensor,
+    features: Tensor,
+    scale_and_shift: tuple[Tensor, Tensor],
+    moments: tuple[Tensor, Tensor],
+    *,
+    masks: Tensor | None,
+    of_sums: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Turns the gradient of an activated map, in place, into that of its input; returns those of the norm's scale and shift."""
+    (scale, shift), (mean, inverse_deviation) = scale_and_shift, moments
+    rows, given = as_rows(features[0]), as_rows(gradient[0])
+    of_scale, of_shift = torch.zeros_like(scale), torch.zeros_like(scale)
+    for piece in pieces(rows):
+        here = given[piece].to(scale.dtype)
+        if masks is not None and of_sums is not None:
+            add_gradient(here, of_sums, masks[:, piece])
+        normalised = torch.addcmul(shift, rows[piece], scale)
+        here = torch.ops.aten.leaky_relu_backward(here, normalised, NEGATIVE_SLOPE, False)
+        of_shift += here.sum(dim=0)
+        of_scale += torch.sub(rows[piece], mean, out=normalised).mul_(here).sum(dim=0)
+        given[piece] = here
+    of_scale *= inverse_deviation
+    slope = -scale * inverse_deviation * of_scale / len(rows)
+    level = -scale * of_shift / len(rows) - slope * mean
+    for piece in pieces(rows):
+        given[piece] = torch.addcmul(level, rows[piece], slope).addcmul_(given[piece], scale)
+    return of_scale, of_shift
+
+
+def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...]) -> Tensor:
+    dtype = features.dtype
+    bias = None if bias is None else bias.to(dtype)
+    return F.conv3d(features, weight.to(dtype), bias, stride=stride, padding=1).contiguous(memory_format=_LAYOUT)
+
+
+def _convolution_gradient(
+    of_output: Tensor, features: Tensor, weight: Tensor, stride: tuple[int, ...], *, of_input: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradient of the input, or those of weight and bias."""
+    return torch.ops.aten.convolution_backward(
+        of_output, features, weight, [len(weight)], list(stride), [1, 1, 1], [1, 1, 1], False, [0, 0, 0], 1,
+        [of_input, not of_input, not of_input],
+    )  # fmt: skip
