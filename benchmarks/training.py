@@ -37,7 +37,7 @@ from torch import Tensor
 from vesalius.folder import commit, write_text
 from vesalius.train.progress import progress_bar
 
-MODULES = ("training_text",)
+MODULES = ("training_text", "training_regions")
 """Where the cases are, in the order of the page."""
 
 FAILED, UNEQUAL = 1, 3

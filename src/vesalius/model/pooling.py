@@ -47,10 +47,14 @@ def as_rows(features: Float[Tensor, "c i j k"]) -> Float[Tensor, "v c"]:
 
 def pieces(rows: Float[Tensor, "v c"]) -> Iterator[slice]:
     """Gives the rows in pieces: of a size for the cache on a processor, of few calls on a GPU."""
-    limit = _PIECE_BYTES.get(rows.device.type, _PIECE_BYTES_ELSEWHERE)
-    size = max(1, limit // (rows.shape[1] * rows.element_size()))
-    for start in range(0, len(rows), size):
-        yield slice(start, start + size)
+    return pieces_of(len(rows), row_bytes=rows.shape[1] * rows.element_size(), device=rows.device)
+
+
+def pieces_of(num: int, *, row_bytes: int, device: torch.device) -> Iterator[slice]:
+    """Gives `num` rows of that many bytes in such pieces; a row at least."""
+    size = max(1, _PIECE_BYTES.get(device.type, _PIECE_BYTES_ELSEWHERE) // row_bytes)
+    for start in range(0, num, size):
+        yield slice(start, min(num, start + size))
 
 
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:
