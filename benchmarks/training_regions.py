@@ -158,7 +158,9 @@ class Trained:
         named = [(name, tensor) for name, tensor in self.encoder.named_parameters() if not name.endswith("conv.bias")]
         found = {"features": features.detach(), "loss": loss.detach()}
         for kind in ("conv.weight", "norm.weight", "norm.bias"):
-            gradients = [tensor.grad.flatten() for name, tensor in named if name.endswith(kind) and tensor.grad is not None]
+            gradients = [
+                tensor.grad.flatten() for name, tensor in named if name.endswith(kind) and tensor.grad is not None
+            ]
             found[f"gradient of {kind}"] = torch.cat(gradients)
         self.optimiser.zero_grad(set_to_none=True)
         return found
@@ -228,7 +230,9 @@ def convolution_peak(shape: Shape = CROP) -> Side:
             source, weight = (tensor.contiguous(memory_format=torch.channels_last_3d) for tensor in (source, weight))
             flops = 2.0 * 27 * before * after * math.prod(grid)
 
-            def run(source: Tensor = source, weight: Tensor = weight, stride: int = stride, flops: float = flops) -> float:
+            def run(
+                source: Tensor = source, weight: Tensor = weight, stride: int = stride, flops: float = flops
+            ) -> float:
                 count = max(1, round(1e11 / flops))
                 for _ in range(count):
                     F.conv3d(source, weight, stride=stride, padding=1)

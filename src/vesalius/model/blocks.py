@@ -136,11 +136,9 @@ class _PoolAndConvolve(torch.autograd.Function):
             activated = torch.empty_like(features)
             _activate(features, scale_and_shift, out=activated, masks=None)
             weight = conv_weight.to(features.dtype)
-            _, of_weight, of_bias = _convolution_gradient(of_next, activated, weight, ctx.stride, of_input=False)
+            of_weight, of_bias = _weight_gradient(of_next, activated, weight, ctx.stride)
             del activated
-            # Of the input only the shape matters here.
-            gradient, _, _ = _convolution_gradient(of_next, features, weight, ctx.stride, of_input=True)
-            gradient = gradient.contiguous(memory_format=_LAYOUT)
+            gradient = _input_gradient(of_next, features, weight, ctx.stride)
             of_weight, of_bias = of_weight.to(conv_weight.dtype), of_bias.to(conv_weight.dtype)
         if masks is not None and of_means is not None:
             of_sums = of_means / num_voxels(masks, of_means.dtype)
@@ -224,11 +222,29 @@ def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, stride: tup
     return F.conv3d(features, weight.to(dtype), bias, stride=stride, padding=1).contiguous(memory_format=_LAYOUT)
 
 
-def _convolution_gradient(
-    of_output: Tensor, features: Tensor, weight: Tensor, stride: tuple[int, ...], *, of_input: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradient of the input, or those of weight and bias."""
-    return torch.ops.aten.convolution_backward(
-        of_output, features, weight, [len(weight)], list(stride), [1, 1, 1], [1, 1, 1], False, [0, 0, 0], 1,
-        [of_input, not of_input, not of_input],
-    )  # fmt: skip
+def _input_gradient(of_output: Tensor, features: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Returns the gradient of a convolution's input; of `features` only the shape matters."""
+    found, _, _ = torch.ops.aten.convolution_backward(
+        of_output, features, weight, None, list(stride), [1, 1, 1], [1, 1, 1], False, [0, 0, 0], 1, [True, False, False]
+    )
+    return found.contiguous(memory_format=_LAYOUT)
+
+
+def _weight_gradient(
+    of_output: Tensor, features: Tensor, weight: Tensor, stride: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of a convolution's weight and bias; of `weight` only the shape matters."""
+    _, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        of_output,
+        features,
+        weight,
+        [len(weight)],
+        list(stride),
+        [1, 1, 1],
+        [1, 1, 1],
+        False,
+        [0, 0, 0],
+        1,
+        [False, True, True],
+    )
+    return of_weight, of_bias

@@ -111,7 +111,9 @@ class RegionEncoder(nn.Module):
     def _features(self, image: Tensor, masks: Tensor) -> Tensor:
         device = image.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else image.dtype
-        blocks = [[cast("_ConvBlock", block) for block in cast("_Stage", stage[0]).convs] for stage in self._sequences()]
+        blocks = [
+            [cast("_ConvBlock", block) for block in cast("_Stage", stage[0]).convs] for stage in self._sequences()
+        ]
         following = [block.conv for stage in blocks for block in stage][1:]
         means = []
         with torch.autocast(device, enabled=False):
