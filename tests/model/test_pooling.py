@@ -41,6 +41,12 @@ def test_a_map_in_many_pieces_has_the_same_means(monkeypatch):
     torch.testing.assert_close(value_and_gradient(mean_over_masks, features, masks), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_a_map_of_any_layout_has_the_same_means_and_gradient():
+    features, masks = torch.randn(5, 4, 3, 7).transpose(0, 2)[:, ::2], torch.rand(2, 2, 5, 7) > 0.4
+    found, expected = (value_and_gradient(pool, features, masks) for pool in (mean_over_masks, repeat_multiply_sum))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_the_mean_over_a_mask_is_the_mean_of_its_voxels():
     features, masks = torch.randn(4, 3, 5, 2), torch.rand(6, 3, 5, 2) > 0.5
     masks[:, 0, 0, 0] = True

@@ -52,6 +52,7 @@ def pool_and_convolve(
         masks: `n` masks over flattened voxels; None for no means.
         conv: the next convolution; None for none.
     """
+    assert features.is_contiguous(memory_format=_LAYOUT)
     tensors = (features, norm.weight, norm.bias, *((None, None) if conv is None else (conv.weight, conv.bias)), masks)
     stride = (1, 1, 1) if conv is None else conv.stride
     if torch.is_grad_enabled():
@@ -81,7 +82,9 @@ class _ConvolveOneChannel(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_features: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, of_features: Tensor
+    ) -> tuple[None, Tensor, Tensor]:
         image, kernels = ctx.saved_tensors
         rows = as_rows(of_features[0])
         of_kernels, of_bias = torch.zeros_like(kernels), kernels.new_zeros(len(kernels))
@@ -127,7 +130,9 @@ class _PoolAndConvolve(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_means: Tensor | None, of_next: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, of_means: Tensor | None, of_next: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         features, norm_weight, norm_bias, conv_weight, masks, mean, inverse_deviation = ctx.saved_tensors
         scale_and_shift = _scale_and_shift(norm_weight, norm_bias, mean, inverse_deviation)
         if of_next is None:

@@ -85,17 +85,15 @@ class _MeanOverMasks(torch.autograd.Function):
         for piece in pieces(rows):
             add_sums(sums, rows[piece], masks[:, piece])
         ctx.save_for_backward(masks)
-        ctx.like = torch.empty_like(features, device="meta"), features.device
+        ctx.grid, ctx.dtype = features.shape[1:], features.dtype
         return sums / num_voxels(masks, sums.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_means: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, of_means: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (masks,) = ctx.saved_tensors
-        like, device = ctx.like
-        of_sums = (of_means / num_voxels(masks, of_means.dtype)).to(like.dtype)
-        gradient = torch.empty_like(like, device=device)
-        rows = as_rows(gradient)
+        of_sums = (of_means / num_voxels(masks, of_means.dtype)).to(ctx.dtype)
+        rows = of_sums.new_empty((masks.shape[1], of_sums.shape[1]))
         for piece in pieces(rows):
-            rows[piece] = masks[:, piece].to(like.dtype).T @ of_sums
-        return gradient, None
+            torch.mm(masks[:, piece].to(ctx.dtype).T, of_sums, out=rows[piece])
+        return rows.T.unflatten(1, ctx.grid), None

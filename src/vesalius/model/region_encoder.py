@@ -117,17 +117,21 @@ class RegionEncoder(nn.Module):
         following = [block.conv for stage in blocks for block in stage][1:]
         means = []
         with torch.autocast(device, enabled=False):
-            features = first_convolution(image.to(dtype).reshape(1, -1, *image.shape[-3:]), blocks[0][0].conv)
+            features: Tensor | None = first_convolution(
+                image.to(dtype).reshape(1, -1, *image.shape[-3:]), blocks[0][0].conv
+            )
             for index, stage in enumerate(blocks):
                 masks = masks if index == 0 else halve(masks)
                 for block in stage:
+                    assert features is not None
                     pooled, features = pool_and_convolve(
                         features,
                         norm=block.norm,
                         masks=masks.flatten(start_dim=1) if block is stage[-1] else None,
                         conv=following.pop(0) if following else None,
                     )
-                means.append(pooled)
+                    if pooled is not None:
+                        means.append(pooled)
         return torch.cat(means, dim=1)
 
     def _sequences(self) -> list[nn.Sequential]:
