@@ -93,7 +93,9 @@ def pooling(pool: Callable[[Tensor, Tensor], Tensor], *, num_masks: int, layout:
     def prepare(context: Context) -> Work:
         shape = QUICK_CROP if context.quick else CROP
         _, masks = make_crop(shape, num_masks=num_masks, device=context.device)
-        features = torch.randn(1, NUM_CHANNELS, *shape, generator=torch.Generator().manual_seed(2)).to(context.device)
+        # Activated, as the network's maps are: means of plain noise are next to nothing, and compared would be rounding alone.
+        noise = torch.randn(1, NUM_CHANNELS, *shape, generator=torch.Generator().manual_seed(2))
+        features = F.leaky_relu(noise, NEGATIVE_SLOPE).to(context.device)
         features = features.contiguous(memory_format=layout)[0].requires_grad_()
         direction = torch.linspace(-1, 1, num_masks * NUM_CHANNELS, device=context.device).view(num_masks, NUM_CHANNELS)
 
