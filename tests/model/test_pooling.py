@@ -47,6 +47,13 @@ def test_a_map_of_any_layout_has_the_same_means_and_gradient():
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_mean_over_many_voxels_is_right_to_a_millionth():
+    torch.manual_seed(0)
+    features, masks = torch.rand(4, 60, 60, 61), torch.ones(1, 60, 60, 61, dtype=torch.bool)
+    exact = features.double().mean((1, 2, 3))[None]
+    torch.testing.assert_close(mean_over_masks(features, masks).double(), exact, rtol=1e-6, atol=0)
+
+
 def test_the_mean_over_a_mask_is_the_mean_of_its_voxels():
     features, masks = torch.randn(4, 3, 5, 2), torch.rand(6, 3, 5, 2) > 0.5
     masks[:, 0, 0, 0] = True

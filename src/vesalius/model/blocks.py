@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vesalius.model.pooling import add_gradient, add_sums, as_rows, exact_dtype, num_voxels, pieces, pieces_of
+from vesalius.model.pooling import add_gradient, as_rows, exact_dtype, num_voxels, pieces, pieces_of, sums_of
 
 NEGATIVE_SLOPE = 1e-2
 _LAYOUT = torch.channels_last_3d
@@ -181,14 +181,14 @@ def _activate(
     rows = as_rows(features[0])
     scale, shift = scale_and_shift
     written = None if out is None else as_rows(out[0])
-    sums = None if masks is None else rows.new_zeros((len(masks), rows.shape[1]), dtype=scale.dtype)
+    sums = []
     for piece in pieces(rows):
         activated = F.leaky_relu_(torch.addcmul(shift, rows[piece], scale), NEGATIVE_SLOPE)
-        if sums is not None and masks is not None:
-            add_sums(sums, activated, masks[:, piece])
+        if masks is not None:
+            sums.append(sums_of(activated, masks[:, piece], scale.dtype))
         if written is not None:
             written[piece] = activated
-    return None if sums is None or masks is None else sums / num_voxels(masks, sums.dtype)
+    return None if masks is None else torch.stack(sums).sum(dim=0) / num_voxels(masks, scale.dtype)
 
 
 def _norm_gradient(

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 _PIECE_BYTES = {"cpu": 2**20}
 _PIECE_BYTES_ELSEWHERE = 2**27
+_RUN = 256
 
 
 def mean_over_masks(features: Float[Tensor, "c i j k"], masks: Bool[Tensor, "n i j k"]) -> Float[Tensor, "n c"]:
@@ -62,9 +63,16 @@ def exact_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def add_sums(sums: Float[Tensor, "n c"], rows: Float[Tensor, "v c"], masks: Bool[Tensor, "n v"]) -> None:
-    """Adds the sum of `rows` over each mask to `sums`."""
-    sums.addmm_(masks.to(sums.dtype), rows.to(sums.dtype))
+def sums_of(rows: Float[Tensor, "v c"], masks: Bool[Tensor, "n v"], dtype: torch.dtype) -> Float[Tensor, "n c"]:
+    """Returns the sum of `rows` over each mask.
+
+    A matrix product adds one row after the other; over thousands of rows float32 would lose a digit and more. Runs of 256 rows
+    are added first, then their sums.
+    """
+    rows, weights = rows.to(dtype), masks.to(dtype)
+    even = len(rows) - len(rows) % _RUN
+    runs = weights[:, :even].unflatten(1, (-1, _RUN)).transpose(0, 1) @ rows[:even].unflatten(0, (-1, _RUN))
+    return runs.sum(dim=0) + weights[:, even:] @ rows[even:]
 
 
 def add_gradient(gradient: Float[Tensor, "v c"], of_sums: Float[Tensor, "n c"], masks: Bool[Tensor, "n v"]) -> None:
@@ -81,9 +89,8 @@ class _MeanOverMasks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, masks: Tensor) -> Tensor:
         rows = as_rows(features)
-        sums = rows.new_zeros((len(masks), rows.shape[1]), dtype=exact_dtype(features.dtype))
-        for piece in pieces(rows):
-            add_sums(sums, rows[piece], masks[:, piece])
+        dtype = exact_dtype(features.dtype)
+        sums = torch.stack([sums_of(rows[piece], masks[:, piece], dtype) for piece in pieces(rows)]).sum(dim=0)
         ctx.save_for_backward(masks)
         ctx.grid, ctx.dtype = features.shape[1:], features.dtype
         return sums / num_voxels(masks, sums.dtype)
