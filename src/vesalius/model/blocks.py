@@ -66,7 +66,7 @@ def pool_and_convolve(
 class _ConvolveOneChannel(torch.autograd.Function):
     """Convolves an image of one channel as a matrix product with its 27 shifts, channels together.
 
-    torch's convolutions write a single channel's result channels first, and take ten times as long for the gradient of the kernels
+    torch's convolutions write a single channel's result channels first, and take several times as long for the gradient of the kernels
     where that of the result has its channels together.
     """
 
