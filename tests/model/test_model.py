@@ -7,7 +7,6 @@ from sentence_transformers import SentenceTransformer
 
 from vesalius.errors import InputError
 from vesalius.model.loss import contrastive_loss
-from vesalius.model.region_encoder import UNET_SIZES, RegionEncoder, mean_over_masks
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.predict.embed import embed_texts, encode_texts
 
@@ -119,18 +118,3 @@ def test_a_saved_encoder_gives_the_same_features(minilm, tmp_path):
 def test_a_folder_without_an_encoder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no sentence-transformers folder"):
         TextEncoder.load(tmp_path)
-
-
-def test_the_mean_over_a_mask_is_the_mean_of_its_voxels():
-    features, masks = torch.randn(4, 3, 5, 2), torch.rand(6, 3, 5, 2) > 0.5
-    masks[5] = False
-    found = mean_over_masks(features, masks.float())
-    for row in range(5):
-        torch.testing.assert_close(found[row], features[:, masks[row]].mean(dim=1))
-    assert found[5].abs().max() == 0
-
-
-def test_other_regions_do_not_change_a_region():
-    encoder = RegionEncoder(UNET_SIZES["unet-tiny"]).eval()
-    image, masks = torch.randn(33, 32, 40), torch.rand(3, 33, 32, 40) > 0.7
-    torch.testing.assert_close(encoder(image, masks)[1:2], encoder(image, masks[1:2]), atol=1e-5, rtol=1e-4)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vesalius.errors import SettingError
-
-NEGATIVE_SLOPE = 1e-2
+from vesalius.model.blocks import NEGATIVE_SLOPE, first_convolution, pool_and_convolve
+from vesalius.model.pooling import halve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class UNetSize:
     Attributes:
         channels: feature channels of each stage, the finest first. Every stage but the first halves the grid.
         convs_per_stage: 3×3×3 convolutions in each stage.
-        in_channels: the image is repeated to this many channels (3 as published; 1 gives the same for less).
+        in_channels: channels of the image; one given stands for so many equal ones (3 as published).
     """
 
     channels: tuple[int, ...]
@@ -63,13 +63,16 @@ class RegionEncoder(nn.Module):
 
     Args:
         size: the shape of the network.
+        checkpointing: whether only image and masks are kept for the gradient and the maps are made again for it. Worth it where
+            one step holds several images; of a single one it saves little, whose finest maps are made again in any case.
     """
 
-    def __init__(self, size: UNetSize) -> None:
+    def __init__(self, size: UNetSize, *, checkpointing: bool = False) -> None:
         super().__init__()
         if not size.channels:
             raise SettingError("a U-Net without stages", remedy="give at least one number of channels")
         self.size = size
+        self.checkpointing = checkpointing
         widths = (size.in_channels, *size.channels)
         self.stages = nn.ModuleList(
             nn.Sequential(_Stage(widths[index], width, num_convs=size.convs_per_stage, stride=1 if index == 0 else 2))
@@ -85,32 +88,59 @@ class RegionEncoder(nn.Module):
     def forward(self, image: Float[Tensor, "*c i j k"], masks: Bool[Tensor, "n i j k"]) -> Float[Tensor, "n d"]:
         """Returns the features of `n` regions of one image.
 
+        Under autocast the maps have its precision; the features are never below float32. With gradients off nothing is kept.
+
         Args:
-            image: prepared intensities; any size of at least two voxels of the coarsest stage along one axis. `i j k` is repeated
-                to the network's channels; `c i j k` has one for each.
-            masks: one mask a region. A mask that is empty gives zeros.
+            image: prepared intensities; any size of at least two voxels of the coarsest stage along one axis. `i j k` stands for
+                as many equal channels as the network has; `c i j k` has one for each.
+            masks: one mask a region; they may overlap. A mask that is empty gives zeros.
+
+        Raises:
+            SettingError: the image leaves a single voxel at the coarsest stage.
         """
-        features = image.expand(1, self.size.in_channels, *image.shape[-3:])
-        weights = masks.to(image.dtype)
-        pooled = []
-        for index, stage in enumerate(self.stages):
-            features = stage(features)
-            if index > 0:
-                weights = F.max_pool3d(weights[None], kernel_size=2, ceil_mode=True)[0]
-            pooled.append(mean_over_masks(features[0], weights))
-        return torch.cat(pooled, dim=1)
+        if max(image.shape[-3:]) <= self.size.stride:
+            raise SettingError(
+                f"an image of {tuple(image.shape[-3:])} voxels leaves a single one at the coarsest stage",
+                remedy=f"give more than {self.size.stride} voxels along at least one axis",
+            )
+        if self.checkpointing and torch.is_grad_enabled():
+            again = checkpoint(self._features, image, masks, use_reentrant=False, preserve_rng_state=False)
+            return cast("Tensor", again)
+        return self._features(image, masks)
 
+    def _features(self, image: Tensor, masks: Tensor) -> Tensor:
+        device = image.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else image.dtype
+        blocks = [
+            [cast("_ConvBlock", block) for block in cast("_Stage", stage[0]).convs] for stage in self._sequences()
+        ]
+        following = [block.conv for stage in blocks for block in stage][1:]
+        means = []
+        with torch.autocast(device, enabled=False):
+            features: Tensor | None = first_convolution(
+                image.to(dtype).reshape(1, -1, *image.shape[-3:]), blocks[0][0].conv
+            )
+            for index, stage in enumerate(blocks):
+                masks = masks if index == 0 else halve(masks)
+                for block in stage:
+                    assert features is not None
+                    pooled, features = pool_and_convolve(
+                        features,
+                        norm=block.norm,
+                        masks=masks.flatten(start_dim=1) if block is stage[-1] else None,
+                        conv=following.pop(0) if following else None,
+                    )
+                    if pooled is not None:
+                        means.append(pooled)
+        return torch.cat(means, dim=1)
 
-def mean_over_masks(features: Float[Tensor, "c i j k"], weights: Float[Tensor, "n i j k"]) -> Float[Tensor, "n c"]:
-    """Returns the mean of a feature map over each mask; zeros for an empty one.
-
-    As one matrix product over flattened voxels: the published repeat–multiply–sum makes `n c i j k` first.
-    """
-    flat = weights.flatten(start_dim=1)
-    return (flat @ features.flatten(start_dim=1).T) / flat.sum(dim=1, keepdim=True).clamp(min=1)
+    def _sequences(self) -> list[nn.Sequential]:
+        return [cast("nn.Sequential", stage) for stage in self.stages]
 
 
 class _Stage(nn.Module):
+    """Names the blocks of a stage as the published encoder does."""
+
     def __init__(self, in_channels: int, out_channels: int, *, num_convs: int, stride: int) -> None:
         super().__init__()
         self.convs = nn.Sequential(
@@ -120,18 +150,14 @@ class _Stage(nn.Module):
             )
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.convs(features)
-
 
 class _ConvBlock(nn.Module):
+    """Holds the weights of convolution and instance norm under the published names."""
+
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1)
         self.norm = nn.InstanceNorm3d(out_channels, affine=True)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.leaky_relu(self.norm(self.conv(features)), NEGATIVE_SLOPE)
 
 
 def _initialise(module: nn.Module) -> None:
