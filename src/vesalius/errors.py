@@ -12,7 +12,12 @@ class VesaliusError(Exception):
         what: what is wrong, with the offending value.
         where: the file, line or setting it was found at.
         remedy: what the user can do about it.
+
+    Attributes:
+        is_told: whether another process of the same run prints it.
     """
+
+    is_told = False
 
     def __init__(self, what: str, *, where: object | None = None, remedy: str | None = None) -> None:
         self.what = what

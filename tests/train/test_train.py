@@ -33,8 +33,14 @@ class Line:
         self.position += 1
         return torch.randn(8, 3, generator=torch.Generator().manual_seed(self.position))
 
-    def loss(self, batch):
-        return ((self.module(batch)[:, 0] - batch.sum(dim=1)) ** 2).mean(), {}
+    def parts(self, batch):
+        return batch.split(3)
+
+    def encode(self, part):
+        return self.module(part)
+
+    def contrast(self, features, batch):
+        return ((torch.cat(features)[:, 0] - batch.sum(dim=1)) ** 2).mean(), {}
 
     def describe(self, batch):
         return f"{len(batch)} rows"

@@ -14,6 +14,7 @@ def contrastive_loss(
     logit_scale: Float[Tensor, ""],
     positives: Bool[Tensor, "n m"],
     ignored: Bool[Tensor, "n m"] | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Float[Tensor, ""]:
     """Returns the symmetric contrastive loss in its log-sum-exp form, averaged over rows and columns.
 
@@ -24,7 +25,8 @@ def contrastive_loss(
 
     Departure from SAT-Pretrain: positives are given, not found by equal strings; their mass is pooled inside the logarithm, not
     averaged outside it, so that one strong positive suffices; `ignored` entries take no part. Logits are computed
-    in fp32 whatever the embeddings' type, and never exponentiated outside log-sum-exp: safe at any logit_scale.
+    in fp32 whatever the embeddings' type, inside autocast too, and never exponentiated outside log-sum-exp: safe at any
+    logit_scale.
 
     Args:
         left: unit-norm embeddings.
@@ -32,21 +34,35 @@ def contrastive_loss(
         logit_scale: the multiplier of cosine similarity, positive.
         positives: pairs of one concept. Rows and columns without a positive do not count.
         ignored: pairs that are neither; must not overlap `positives`.
+        share: (k, p) computes the k-th of p shares of the rows and columns, every p-th one; the p shares add up to the loss.
 
     Raises:
         ValueError: there is no positive at all.
     """
     if not positives.any():
         raise ValueError("a batch without any positive pair has no contrastive loss")
-    logits = logit_scale.float() * (left.float() @ right.float().T)
     if ignored is not None:
         assert not (positives & ignored).any(), "a pair cannot be both positive and ignored"
-        logits = logits.masked_fill(ignored, -torch.inf)
-    return (_one_way(logits, positives) + _one_way(logits.T, positives.T)) / 2
+    with torch.autocast(left.device.type, enabled=False):
+        scaled, right = logit_scale.float() * left.float(), right.float()
+        rows = _one_way(scaled, right, positives, ignored, share)
+        columns = _one_way(right, scaled, positives.T, None if ignored is None else ignored.T, share)
+    return (rows + columns) / 2
 
 
-def _one_way(logits: Float[Tensor, "n m"], positives: Bool[Tensor, "n m"]) -> Float[Tensor, ""]:
-    counted = positives.any(dim=1)
-    logits, positives = logits[counted], positives[counted]
-    on_positives = logits.masked_fill(~positives, -torch.inf).logsumexp(dim=1)
-    return (logits.logsumexp(dim=1) - on_positives).mean()
+def _one_way(
+    asking: Float[Tensor, "n d"],
+    answering: Float[Tensor, "m d"],
+    positives: Bool[Tensor, "n m"],
+    ignored: Bool[Tensor, "n m"] | None,
+    share: tuple[int, int],
+) -> Float[Tensor, ""]:
+    """Returns the share's part of the mean over the rows that have a positive."""
+    first, num_shares = share
+    counted = positives.any(dim=1).nonzero()[:, 0]
+    own = counted[first::num_shares]
+    logits = asking[own] @ answering.T
+    if ignored is not None:
+        logits = logits.masked_fill(ignored[own], -torch.inf)
+    on_positives = logits.masked_fill(~positives[own], -torch.inf).logsumexp(dim=1)
+    return (logits.logsumexp(dim=1) - on_positives).sum() / len(counted)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from vesalius.corpus.tokens import group_by_length
+from vesalius.corpus.tokens import TokenGroup, group_by_length
 from vesalius.errors import InputError, SettingError
 from vesalius.folder import unreadable, writing
 from vesalius.ids import Modality
@@ -52,11 +52,17 @@ def encode_texts(
         return torch.zeros(0, encoder.width, device=device)
     features = []
     for group in groups:
-        features.append(encoder(group.input_ids.to(device), group.attention_mask.to(device)))
+        features.append(encode_group(encoder, group))
         if advance is not None:
             advance(len(group.rows))
     rows = torch.cat([group.rows for group in groups]).to(device)
     return torch.cat(features)[torch.argsort(rows)]
+
+
+def encode_group(encoder: TextEncoder, group: TokenGroup) -> Float[Tensor, "n d"]:
+    """Returns the features of a group's texts in the group's order, not normalised, with gradients where they are enabled."""
+    device = next(encoder.parameters()).device
+    return encoder(group.input_ids.to(device), group.attention_mask.to(device))
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -34,10 +33,6 @@ class Engine:
     def autocast(self) -> Any:
         """Returns the context to compute a loss in."""
         return self._fabric.autocast()
-
-    def backward(self, loss: Tensor) -> None:
-        """Adds the gradient of `loss` to the parameters."""
-        self._fabric.backward(loss)
 
 
 def random_states() -> dict[str, Any]:

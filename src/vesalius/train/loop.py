@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vesalius.errors import SettingError, VesaliusError
 from vesalius.train.checkpoint import Checkpoints
 from vesalius.train.engine import Engine, random_states, restore_random_states
 from vesalius.train.log import RunLog
-from vesalius.train.optim import OptimSettings, ParameterGroup, make_optimiser, set_learning_rate
+from vesalius.train.optim import OptimSettings, make_optimiser, set_learning_rate
 from vesalius.train.progress import progress_bar, say
+from vesalius.train.stage import Stage, add_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class LoopSettings:
         checkpoint_every: steps between checkpoints; the last step always has one.
         keep: which weights a run ends with: those validation liked best, or the last.
         optim: the optimiser.
+        cached_gradients: encode every part of a batch twice, so that a batch needs no more memory than its largest part.
         seed: of every draw.
     """
 
@@ -38,6 +39,7 @@ class LoopSettings:
     checkpoint_every: int
     optim: OptimSettings
     keep: Literal["best", "last"] = "best"
+    cached_gradients: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -45,50 +47,6 @@ class LoopSettings:
         for name in ("num_steps", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}", remedy="give 1 or more")
-
-
-@runtime_checkable
-class Stage(Protocol):
-    """What is taught in a stage, and from what."""
-
-    name: str
-
-    @property
-    def module(self) -> nn.Module:
-        """What is taught."""
-        ...
-
-    def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Returns what is trained."""
-        ...
-
-    def draw(self) -> Any:
-        """Returns the next batch."""
-        ...
-
-    def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        """Returns the loss of a batch, and numbers to write down beside it."""
-        ...
-
-    def describe(self, batch: Any) -> str:
-        """Returns what is in a batch, for an error message."""
-        ...
-
-    def num_examples(self, batch: Any) -> int:
-        """Returns how many examples a batch holds."""
-        ...
-
-    def validate(self) -> tuple[float, dict[str, float]]:
-        """Returns the number that decides (higher is better), and all numbers to write down."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the positions of the data streams."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes to where `state` was taken."""
-        ...
 
 
 def fit(stage: Stage, settings: LoopSettings, *, run: Path, engine: Engine) -> None:
@@ -110,11 +68,9 @@ def fit(stage: Stage, settings: LoopSettings, *, run: Path, engine: Engine) -> N
             batch = stage.draw()
             drawn = time.perf_counter()
             learning_rate = set_learning_rate(optimiser, settings.optim, step=step, num_steps=settings.num_steps)
-            with engine.autocast():
-                loss, values = stage.loss(batch)
+            loss, values = add_gradients(stage, batch, autocast=engine.autocast, cached=settings.cached_gradients)
             if not math.isfinite(loss.item()):
                 raise _not_finite(stage, batch, step + 1)
-            engine.backward(loss)
             grad_norm = nn.utils.clip_grad_norm_(trained, settings.optim.max_grad_norm)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)

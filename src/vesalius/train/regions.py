@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.corpus.batch import Ancestors, RegionCrop, TextBatch, relatives, same, wholes
+from vesalius.corpus.batch import Ancestors, RegionCrop, relatives, same, wholes
 from vesalius.corpus.crops import CropSampler, CropSettings
+from vesalius.corpus.tokens import TokenGroup
 from vesalius.errors import SettingError
 from vesalius.eval.encoder import validation_scores
 from vesalius.ids import ConceptId, Modality, Split
@@ -19,10 +20,11 @@ from vesalius.knowledge.graph import Graph
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.region_model import RegionModel, RegionModelSize
 from vesalius.model.text_encoder import TextEncoder
-from vesalius.predict.embed import encode_texts
+from vesalius.predict.embed import encode_group
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
-from vesalius.train.text import TextData, TextStream, text_features, text_loss
+from vesalius.train.processes import Processes
+from vesalius.train.text import TextData, TextShare, TextStream, text_loss, text_share
 from vesalius.volumes.regions import Region
 from vesalius.volumes.store import CaseStore
 
@@ -65,10 +67,13 @@ class RegionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionBatch:
-    """What one step of stage 2 is given: crops for the region update, pairs for the text update."""
+    """What one step of stage 2 is given: this process's crops for the region update, pairs for the text update.
+
+    The prompts of the crops are the further texts of `text`.
+    """
 
     crops: list[RegionCrop]
-    text: TextBatch
+    text: TextShare
 
 
 class RegionStage:
@@ -84,6 +89,7 @@ class RegionStage:
         sides: concept → side of the split.
         store: cases; only those of the train side are drawn.
         settings: everything else.
+        processes: who trains with this one.
     """
 
     name = "Stage 2: regions"
@@ -96,12 +102,14 @@ class RegionStage:
         sides: Mapping[ConceptId, Split],
         store: CaseStore,
         settings: RegionSettings,
+        processes: Processes | None = None,
     ) -> None:
         encoder.open_layers(num_layers=settings.train_layers, embeddings=settings.train_embeddings)
         self.module = RegionModel(encoder, size=settings.network)
         self._graph = graph
         self._sides = sides
         self._settings = settings
+        self._processes = processes or Processes()
         self._ancestors: Ancestors = cache(
             lambda concept: graph.ancestors(concept) if concept in graph else frozenset()
         )
@@ -132,57 +140,78 @@ class RegionStage:
         ]
 
     def draw(self) -> RegionBatch:
-        """Returns the next batch."""
-        return RegionBatch(
-            crops=[self._crops.draw() for _ in range(self._settings.crops_per_step)], text=self._text.draw()
+        """Returns the next batch: of the crops and of the texts, this process's own are loaded."""
+        first, num = self._crops.state_dict()["step"], self._settings.crops_per_step
+        crops = [self._crops.draw_at(draw) for draw in self._processes.share(range(first, first + num))]
+        self._crops.load_state_dict({"step": first + num})
+        text = text_share(
+            self._text.draw(),
+            encoder=self.module.encoder,
+            max_length=self._settings.text.max_length,
+            processes=self._processes,
+            further=[prompt for crop in crops for prompt in crop.prompts],
         )
+        return RegionBatch(crops=crops, text=text)
 
-    def loss(self, batch: RegionBatch) -> tuple[Tensor, dict[str, float]]:
-        """Returns the sum of region loss, raw text loss and projected text loss, and each of them."""
-        module = self.module
-        texts = text_features(module.encoder, batch.text, max_length=self._settings.text.max_length)
-        raw = text_loss(texts, batch.text, logit_scale=module.text_logit_scale())
-        scale = module.aligner.logit_scale()
-        projected = text_loss(module.aligner.prompt_projection.projection(texts), batch.text, logit_scale=scale)
-        region = self._region_loss(batch.crops, scale)
+    def parts(self, batch: RegionBatch) -> Sequence[TokenGroup | RegionCrop]:
+        """Returns the groups of this process's texts, then its crops."""
+        return [*batch.text.groups, *batch.crops]
+
+    def encode(self, part: TokenGroup | RegionCrop) -> Tensor:
+        """Returns the features of a group of texts, or of the regions of a crop."""
+        if isinstance(part, TokenGroup):
+            return encode_group(self.module.encoder, part)
+        device = next(self.module.regions.parameters()).device
+        return self.module.regions(part.image.to(device), part.masks.to(device))
+
+    def contrast(self, features: Sequence[Tensor], batch: RegionBatch) -> tuple[Tensor, dict[str, float]]:
+        """Returns this process's share of region loss, raw text loss and projected text loss, and each of them of the batch."""
+        module, processes = self.module, self._processes
+        num_groups = len(batch.text.groups)
+        texts, prompts = batch.text.in_order(features[:num_groups], encoder=module.encoder)
+        scale, text_scale = module.aligner.logit_scale(), module.text_logit_scale()
+        projection = module.aligner.prompt_projection.projection
+        raw = text_loss(texts, batch.text, logit_scale=text_scale, processes=processes)
+        projected = text_loss(projection(texts), batch.text, logit_scale=scale, processes=processes)
+        region = self._region_loss(features[num_groups:], prompts, batch.crops, scale)
+        losses = processes.sum(torch.stack([region, raw, projected])).tolist()
         values = {
-            "region_loss": region.item(),
-            "text_loss": raw.item(),
-            "projected_text_loss": projected.item(),
+            **dict(zip(("region_loss", "text_loss", "projected_text_loss"), losses, strict=True)),
             "logit_scale": scale.item(),
-            "text_logit_scale": module.text_logit_scale().item(),
+            "text_logit_scale": text_scale.item(),
         }
         return region + raw + projected, values
 
-    def _region_loss(self, crops: Sequence[RegionCrop], scale: Tensor) -> Tensor:
+    def _region_loss(
+        self, features: Sequence[Tensor], prompts: Tensor, crops: Sequence[RegionCrop], scale: Tensor
+    ) -> Tensor:
         """Regions of one structure are positives; of a structure and its ancestor, or of a whole and its side, neither."""
-        module = self.module
-        device = scale.device
-        prompts = [prompt for crop in crops for prompt in crop.prompts]
+        aligner, processes = self.module.aligner, self._processes
         modalities: list[Modality] = [crop.modality for crop in crops for _ in crop.prompts]
-        features = encode_texts(module.encoder, prompts, max_length=self._settings.text.max_length)
-        texts = module.aligner.project_texts(features, modalities)
-        regions = module.aligner.project_regions(
-            torch.cat([module.regions(crop.image.to(device), crop.masks.to(device)) for crop in crops])
-        )
-        keys = [key for crop in crops for key in crop.keys]
-        concepts = [concept for crop in crops for concept in crop.concept_ids]
+        own = torch.cat(list(features)) if features else prompts.new_zeros(0, self.module.regions.width)
+        texts = processes.gather(aligner.project_texts(prompts, modalities).float())
+        regions = processes.gather(aligner.project_regions(own).float())
+        told = processes.gather_objects([(crop.keys, crop.concept_ids) for crop in crops])
+        keys = [key for crops in told for crop_keys, _ in crops for key in crop_keys]
+        concepts = [concept for crops in told for _, crop_concepts in crops for concept in crop_concepts]
         positives = same(keys)
         related = relatives(concepts, ancestors=self._ancestors) | wholes(concepts, keys)
         return contrastive_loss(
             regions,
             texts,
             logit_scale=scale,
-            positives=positives.to(device),
-            ignored=(related & ~positives).to(device),
+            positives=positives.to(regions.device),
+            ignored=(related & ~positives).to(regions.device),
+            share=(processes.rank, processes.num),
         )
 
     def describe(self, batch: RegionBatch) -> str:
-        """Returns the crops and the concepts of a batch."""
-        return "; ".join([*(crop.name for crop in batch.crops), ", ".join(batch.text.concept_ids)])
+        """Returns the crops of all processes and the concepts of a batch."""
+        names = self._processes.gather_objects([crop.name for crop in batch.crops])
+        return "; ".join([*(name for some in names for name in some), ", ".join(batch.text.batch.concept_ids)])
 
     def num_examples(self, batch: RegionBatch) -> int:
-        """Returns the number of regions."""
+        """Returns the number of this process's regions."""
         return sum(len(crop.keys) for crop in batch.crops)
 
     def validate(self) -> tuple[float, dict[str, float]]:

@@ -35,9 +35,10 @@ from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.train.config import to_yaml
 from vesalius.train.engine import Engine
 from vesalius.train.log import read_metrics
-from vesalius.train.loop import Stage, fit
+from vesalius.train.loop import fit
 from vesalius.train.region_file import read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
+from vesalius.train.stage import Stage
 from vesalius.train.text import TextSettings, TextStage, validation_graph
 from vesalius.volumes.store import CaseStore
 

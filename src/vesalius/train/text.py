@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vesalius.corpus.batch import Ancestors, TextBatch, text_batch
@@ -16,6 +17,7 @@ from vesalius.corpus.mixture import MixturePart, MixtureSampler
 from vesalius.corpus.pair_table import GraphPairs, PairTable, held_out_concepts
 from vesalius.corpus.pairs import Fillers, RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
+from vesalius.corpus.tokens import TokenGroup, group_by_length
 from vesalius.errors import InputError, SettingError
 from vesalius.eval.encoder import validation_scores
 from vesalius.ids import ConceptId, Split
@@ -25,9 +27,10 @@ from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.aligner import LogitScale
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder
-from vesalius.predict.embed import encode_texts
+from vesalius.predict.embed import MAX_TOKENS, encode_group
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
+from vesalius.train.processes import Processes
 
 ANATOMY = ("uberon",)
 NUM_VALIDATION_CONCEPTS = 2000
@@ -217,6 +220,7 @@ class TextStage:
         sides: concept → side of the split; only train is drawn, only validation validates.
         settings: everything else.
         pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
+        processes: who trains with this one.
     """
 
     name = "Stage 1: text"
@@ -229,12 +233,14 @@ class TextStage:
         sides: Mapping[ConceptId, Split],
         settings: TextSettings,
         pairs: PairTable | None = None,
+        processes: Processes | None = None,
     ) -> None:
         encoder.open_layers(num_layers=settings.train_layers, embeddings=settings.train_embeddings)
         self.module = TextModel(encoder)
         self._graph = graph
         self._sides = sides
         self._settings = settings
+        self._processes = processes or Processes()
         self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed, pairs=pairs)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
@@ -245,24 +251,36 @@ class TextStage:
             ParameterGroup(parameters=list(self.module.logit_scale.parameters()), learning_rate_scale=scale),
         ]
 
-    def draw(self) -> TextBatch:
-        """Returns the next batch."""
-        return self._stream.draw()
+    def draw(self) -> TextShare:
+        """Returns the next batch, with the tokens of this process's texts."""
+        return text_share(
+            self._stream.draw(),
+            encoder=self.module.encoder,
+            max_length=self._settings.data.max_length,
+            processes=self._processes,
+        )
 
-    def loss(self, batch: TextBatch) -> tuple[Tensor, dict[str, float]]:
-        """Returns the contrastive loss of a batch and the logit scale."""
-        features = text_features(self.module.encoder, batch, max_length=self._settings.data.max_length)
+    def parts(self, batch: TextShare) -> Sequence[TokenGroup]:
+        """Returns the groups of this process's texts."""
+        return batch.groups
+
+    def encode(self, part: TokenGroup) -> Tensor:
+        """Returns the features of a group of texts."""
+        return encode_group(self.module.encoder, part)
+
+    def contrast(self, features: Sequence[Tensor], batch: TextShare) -> tuple[Tensor, dict[str, float]]:
+        """Returns this process's share of the contrastive loss, and the logit scale."""
         scale = self.module.logit_scale()
-        loss = text_loss(features, batch, logit_scale=scale)
-        return loss, {"logit_scale": scale.item()}
+        own, _ = batch.in_order(features, encoder=self.module.encoder)
+        return text_loss(own, batch, logit_scale=scale, processes=self._processes), {"logit_scale": scale.item()}
 
-    def describe(self, batch: TextBatch) -> str:
+    def describe(self, batch: TextShare) -> str:
         """Returns the concepts of a batch."""
-        return ", ".join(batch.concept_ids)
+        return ", ".join(batch.batch.concept_ids)
 
-    def num_examples(self, batch: TextBatch) -> int:
-        """Returns the number of pairs."""
-        return len(batch.left)
+    def num_examples(self, batch: TextShare) -> int:
+        """Returns the number of this process's pairs."""
+        return len(self._processes.share(batch.batch.left))
 
     def validate(self) -> tuple[float, dict[str, float]]:
         """Returns mean MRR, and MRR by task, on validation concepts: anatomy, or with a mixture those of its sources."""
@@ -281,21 +299,76 @@ class TextStage:
         self._stream.load_state_dict(state["text"])
 
 
-def text_features(encoder: TextEncoder, batch: TextBatch, *, max_length: int) -> Tensor:
-    """Returns the features of all left texts, then all right texts, `2n d`; a text that stands twice is encoded once."""
+@dataclass(frozen=True, kw_only=True)
+class TextShare:
+    """The texts of a batch that one process encodes.
+
+    Attributes:
+        batch: all pairs.
+        groups: the tokens of this process's texts, in groups of similar length.
+        num: how many texts of the pairs are its own; the further ones it encodes follow them.
+        places: `2n` for each left text, then each right one: its row among the texts of all processes.
+    """
+
+    batch: TextBatch
+    groups: Sequence[TokenGroup]
+    num: int
+    places: Int64[Tensor, " m"]
+
+    def in_order(self, features: Sequence[Tensor], *, encoder: TextEncoder) -> tuple[Tensor, Tensor]:
+        """Returns the features of its own texts of the pairs, and of its further texts, from those of each group."""
+        if not self.groups:
+            device = next(encoder.parameters()).device
+            return torch.zeros(0, encoder.width, device=device), torch.zeros(0, encoder.width, device=device)
+        rows = torch.cat([group.rows for group in self.groups])
+        ordered = torch.cat(list(features))[torch.argsort(rows).to(features[0].device)]
+        return ordered[: self.num], ordered[self.num :]
+
+
+def text_share(
+    batch: TextBatch, *, encoder: TextEncoder, max_length: int, processes: Processes, further: Sequence[str] = ()
+) -> TextShare:
+    """Deals the texts of a batch out to the processes; a text that stands twice is encoded once.
+
+    The texts are dealt in the order of their length, so that all processes have about as many tokens.
+
+    Args:
+        batch: the pairs, the same on every process.
+        encoder: what tokenises.
+        max_length: longer texts are cut to this many tokens.
+        processes: who encodes.
+        further: texts beside the pairs that this process encodes for itself.
+    """
     texts = [*batch.left, *batch.right]
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    features = encode_texts(encoder, list(places), max_length=max_length)
-    return features[torch.tensor([places[text] for text in texts], device=features.device)]
+    dealt = sorted(dict.fromkeys(texts), key=len)
+    shares = [dealt[rank :: processes.num] for rank in range(processes.num)]
+    places = {text: place for place, text in enumerate(text for share in shares for text in share)}
+    own = shares[processes.rank]
+    tokens = encoder.tokenise([*own, *further], max_length=max_length)
+    return TextShare(
+        batch=batch,
+        groups=group_by_length(tokens, pad_id=encoder.pad_id, max_tokens=MAX_TOKENS),
+        num=len(own),
+        places=torch.tensor([places[text] for text in texts]),
+    )
 
 
-def text_loss(features: Tensor, batch: TextBatch, *, logit_scale: Tensor) -> Tensor:
-    """Returns the contrastive loss of `2n d` features or embeddings, left texts before right ones."""
-    left, right = F.normalize(features, dim=-1).chunk(2)
+def text_loss(features: Tensor, share: TextShare, *, logit_scale: Tensor, processes: Processes) -> Float[Tensor, ""]:
+    """Returns this process's share of the contrastive loss.
+
+    Args:
+        features: of this process's own texts of the pairs.
+        share: whose they are.
+        logit_scale: the multiplier.
+        processes: who has the others.
+    """
+    rows = processes.gather(F.normalize(features.float(), dim=-1))
+    left, right = rows[share.places.to(rows.device)].chunk(2)
     return contrastive_loss(
         left,
         right,
         logit_scale=logit_scale,
-        positives=batch.positives.to(left.device),
-        ignored=batch.ignored.to(left.device),
+        positives=share.batch.positives.to(rows.device),
+        ignored=share.batch.ignored.to(rows.device),
+        share=(processes.rank, processes.num),
     )
