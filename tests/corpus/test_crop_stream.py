@@ -117,9 +117,13 @@ def test_a_worker_that_is_killed_with_crops_ready_is_told(tiny_cases):
     stream = CropStream(sampler(tiny_cases), crops_per_step=1, workers=1)
     stream.draw()
     os.kill(int(stream._places[0, 0]), signal.SIGKILL)
-    with pytest.raises(InputError, match=r"worker 0 \(process \d+\) was killed"):
+
+    def draw_all():
         for _ in range(10):
             stream.draw()
+
+    with pytest.raises(InputError, match=r"worker 0 \(process \d+\) was killed"):
+        draw_all()
 
 
 def test_workers_do_not_heed_the_signals_that_end_a_job(tiny_cases):

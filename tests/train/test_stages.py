@@ -46,6 +46,7 @@ def region_settings():
         train_layers=1,
         train_embeddings=False,
         text_learning_rate_scale=0.1,
+        crop_workers=0,
         loop=replace(LOOP, keep="last"),
     )
 

@@ -130,6 +130,26 @@ class TextEncoder(nn.Module):
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
         return cast("list[list[int]]", encoded["input_ids"])
 
+    def word_starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns for each token of each whole text, special tokens left out, at which character the token's word begins.
+
+        Raises:
+            SettingError: the tokenizer does not know.
+        """
+        if not texts:
+            return []
+        tokenizer = cast("Any", self._transformer.tokenizer)
+        if not tokenizer.is_fast:
+            raise SettingError("windows of texts need a fast tokenizer", remedy="set window_share to 0")
+        encoded = tokenizer(list(texts), truncation=False, add_special_tokens=False, verbose=False)
+        starts = []
+        for row in encoded.encodings:
+            begins: dict[int, int] = {}
+            for word, (begin, _) in zip(row.word_ids, row.offsets, strict=True):
+                begins.setdefault(word, begin)
+            starts.append([begins[word] for word in row.word_ids])
+        return starts
+
     def puts_around(self, begin: str, end: str) -> bool:
         """Whether a text is tokenised as `begin` … `end`."""
         vocabulary = cast("Any", self._transformer.tokenizer).get_vocab()

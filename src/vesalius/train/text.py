@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -31,6 +32,7 @@ from vesalius.predict.embed import MAX_TOKENS, encode_group
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 from vesalius.train.processes import Processes
+from vesalius.train.windows import random_windows
 
 ANATOMY = ("uberon",)
 NUM_VALIDATION_CONCEPTS = 2000
@@ -50,6 +52,7 @@ class TextData:
         sources: sources whose texts are trained on; with a mixture its parts name them, and this is empty.
         batch_size: pairs a step.
         max_length: longer texts are cut to this many tokens.
+        window_share: probability that a longer text gives a random window of itself and not its beginning.
         definition_share: probability of a definition where a concept has both kinds.
         relation_share: probability of a relation where a concept has one.
         relation_forms: the forms a relation may have, each drawn equally often.
@@ -60,6 +63,7 @@ class TextData:
     sources: tuple[str, ...] = ANATOMY
     batch_size: int = 128
     max_length: int = 64
+    window_share: float = 0.0
     definition_share: float = 0.5
     relation_share: float = 0.0
     relation_forms: tuple[RelationForm, ...] = BOTH_FORMS
@@ -67,7 +71,9 @@ class TextData:
     mixture: tuple[MixturePart, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses settings that would have no effect."""
+        """Refuses values that cannot work, and settings that would have no effect."""
+        if not 0 <= self.window_share <= 1:
+            raise SettingError(f"window_share is {self.window_share}", remedy="give a value from 0 to 1")
         if not self.relation_forms:
             raise SettingError("relation_forms is empty", remedy="give published, sentence, or both")
         if self.relation_forms != BOTH_FORMS and not self.relation_share:
@@ -114,6 +120,7 @@ class TextStream:
         data: what is drawn.
         seed: decides every draw.
         pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
+        encoder: what tokenises, for random windows; only needed where `data` asks for them.
     """
 
     def __init__(
@@ -124,7 +131,11 @@ class TextStream:
         *,
         seed: int,
         pairs: PairTable | None = None,
+        encoder: TextEncoder | None = None,
     ) -> None:
+        self._data = data
+        self._seed = seed
+        self._encoder = encoder
         self._sampler: PairSampler | MixtureSampler
         if data.mixture:
             table = pairs or GraphPairs(graph, sides)
@@ -139,7 +150,16 @@ class TextStream:
 
     def draw(self) -> TextBatch:
         """Returns the next batch."""
-        return text_batch(self._sampler.draw(), ancestors=self._ancestors, fillers=self._fillers)
+        rng = np.random.default_rng([self._seed, 3, self._sampler.state_dict()["step"]])
+        batch = text_batch(self._sampler.draw(), ancestors=self._ancestors, fillers=self._fillers)
+        if not self._data.window_share:
+            return batch
+        assert self._encoder is not None, "windows are asked for, but nothing that tokenises"
+        texts = random_windows(
+            [*batch.left, *batch.right], self._encoder,
+            max_length=self._data.max_length, share=self._data.window_share, rng=rng,
+        )  # fmt: skip
+        return replace(batch, left=texts[: len(batch.left)], right=texts[len(batch.left) :])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where the stream stands."""
@@ -241,7 +261,7 @@ class TextStage:
         self._sides = sides
         self._settings = settings
         self._processes = processes or Processes()
-        self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed, pairs=pairs)
+        self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed, pairs=pairs, encoder=encoder)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Returns the open layers, and the logit scale at its multiple of their learning rate."""
