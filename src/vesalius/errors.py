@@ -39,3 +39,7 @@ class SettingError(VesaliusError):
 
 class FolderError(VesaliusError):
     """A Vesalius folder (graph, case store, run) is missing, incomplete, or of another schema."""
+
+
+class StoppedError(VesaliusError):
+    """A cluster asked a command to stop: what it did is saved, and the same command goes on. It has an exit code of its own."""

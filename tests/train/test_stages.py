@@ -136,7 +136,7 @@ def test_the_handed_out_encoder_is_the_trained_one(text_run, tiny_encoder):
     trained, untrained = TextEncoder.load(text_run / "encoder"), TextEncoder.load(tiny_encoder)
     pairs = zip(trained.state_dict().values(), untrained.state_dict().values(), strict=True)
     assert any(not torch.equal(one, other) for one, other in pairs)
-    best = torch.load(text_run / "checkpoints" / "best.pt", weights_only=True)
+    best = torch.load(text_run / "checkpoints" / "best.pt", weights_only=True)["model"]
     for name, tensor in trained.state_dict().items():
         torch.testing.assert_close(tensor, best[f"encoder.{name}"])
 

@@ -22,9 +22,10 @@ from vesalius.cli import knowledge, train, volumes
 from vesalius.cli.convert import convert
 from vesalius.cli.demo import demo
 from vesalius.cli.embed import embed
-from vesalius.errors import VesaliusError
+from vesalius.errors import StoppedError, VesaliusError
 
 EXIT_USAGE = 2
+EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
 
 _EXTRAS = {
@@ -33,11 +34,16 @@ _EXTRAS = {
 }  # fmt: skip
 """Module → the extra that brings it, where it is not the demo's."""
 
+_DESCRIPTION = """Teaches a text encoder human anatomy. Research software, not a medical device.
+
+Exit codes: 0 done; 2 something for you to put right, said in one line; 75 training stopped by SIGTERM or SIGUSR1 after a checkpoint,
+the same command goes on; 130 interrupted by Ctrl-C, the same command goes on."""
+
 _METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    """Runs a command and returns its exit code: 0, 2 for what the user can put right, 75 for a stop signal, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
         from vesalius.folder import version
@@ -49,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tyro.cli(
             _COMMANDS,
             prog="vesalius",
-            description="Teaches a text encoder human anatomy. Research software, not a medical device.",
+            description=_DESCRIPTION,
             args=arguments or ["--help"],
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     except VesaliusError as error:
-        print(f"vesalius: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        if not error.is_told:
+            print(f"vesalius: {error}", file=sys.stderr)
+        return EXIT_STOPPED if isinstance(error, StoppedError) else EXIT_USAGE
     except KeyboardInterrupt:
         print("\ninterrupted; give the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED

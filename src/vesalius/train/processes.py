@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from vesalius.errors import VesaliusError
@@ -33,10 +33,12 @@ class Processes:
     Attributes:
         rank: which process this is, from 0.
         num: how many there are.
+        device: where what they exchange has to lie.
     """
 
     rank: int = 0
     num: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_first(self) -> bool:
@@ -76,6 +78,12 @@ class Processes:
             dist.all_reduce(total)
         return total
 
+    def table(self, numbers: Sequence[float]) -> Float64[Tensor, "p k"]:
+        """Returns the numbers of all processes, a row each."""
+        rows = torch.zeros(self.num, len(numbers), dtype=torch.float64)
+        rows[self.rank] = torch.tensor(numbers, dtype=torch.float64)
+        return rows if self.num == 1 else self.sum(rows.to(self.device)).cpu()
+
     def from_first(self, compute: Callable[[], Item]) -> Item:
         """Returns what `compute` gives on the first process; the others wait for it.
 
@@ -101,9 +109,8 @@ class Processes:
         """Makes each gradient the sum over the processes; a parameter that no process has one of keeps none."""
         if self.num == 1:
             return
-        device = parameters[0].device
-        has_any = self.sum(torch.tensor([float(p.grad is not None) for p in parameters], device=device)).tolist()
-        present = [parameter for parameter, num in zip(parameters, has_any, strict=True) if num]
+        has_any = self.table([float(parameter.grad is not None) for parameter in parameters]).any(dim=0).tolist()
+        present = [parameter for parameter, has in zip(parameters, has_any, strict=True) if has]
         for bucket in _buckets(present):
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
             flat = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -24,8 +25,31 @@ from rich.text import Text
 class Advance(Protocol):
     """Moves a progress bar on."""
 
-    def __call__(self, amount: int = 1, /, *, note: str = "") -> None:
-        """Adds `amount` units; `note` is shown beside the bar."""
+    def __call__(self, amount: int = 1, /, *, note: str = "", below: str = "", above: str = "") -> None:
+        """Adds `amount` units.
+
+        Args:
+            amount: units done since the last call.
+            note: a word to show beside the bar.
+            below: a line to show below it, until the next one; where no terminal is, it is printed once a minute.
+            above: a line to print above it, for good.
+        """
+
+
+PLAIN_EVERY_S = 60
+"""Seconds between two lines where no terminal shows the bar, as in a cluster's log."""
+
+
+class _Bar(Progress):
+    """A bar with a line below."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Returns the bar, and the line where there is one."""
+        yield self.make_tasks_table(self.tasks)
+        if self.below:
+            yield Text(self.below, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class _RateColumn(ProgressColumn):
@@ -53,11 +77,20 @@ def progress_bar(description: str, *, total: int, done: int = 0, console: Consol
         TextColumn("{task.description:<24}"), BarColumn(bar_width=14), TaskProgressColumn(), TimeElapsedColumn(),
         _RateColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", style="dim"),
     )  # fmt: skip
-    with Progress(*columns, console=console or Console(stderr=True)) as progress:
+    with _Bar(*columns, console=console or Console(stderr=True)) as progress:
         task = progress.add_task(description, total=total, completed=done, note="")
+        printed = time.monotonic()
 
-        def advance(amount: int = 1, /, *, note: str = "") -> None:
+        def advance(amount: int = 1, /, *, note: str = "", below: str = "", above: str = "") -> None:
+            nonlocal printed
+            progress.below = below or progress.below
             progress.update(task, advance=amount, note=note)
+            if above:
+                progress.console.print(above, markup=False, highlight=False)
+            if below and not progress.console.is_terminal and time.monotonic() - printed >= PLAIN_EVERY_S:
+                printed = time.monotonic()
+                done = f"{progress.tasks[0].completed:.0f} of {total}"
+                progress.console.print(f"{description}: {done}  {below}", markup=False, highlight=False)
 
         yield advance
 

@@ -5,7 +5,7 @@
 | `config.yaml` | every resolved setting |
 | `manifest.json` | tool version, inputs with hashes, seed, licence of every source |
 | `metrics.jsonl`, `performance.jsonl`, `events/` | what each step gave; time and memory; the same for TensorBoard |
-| `checkpoints/` | the last two, and the best |
+| `checkpoints/` | the last ones, and the best weights |
 | `encoder/` | the text encoder, a sentence-transformers folder |
 | `network.yaml`, `regions.safetensors` | stage 2 only: shape and weights of region encoder and aligner |
 """
@@ -38,7 +38,6 @@ from vesalius.train.log import read_metrics
 from vesalius.train.loop import fit
 from vesalius.train.region_file import read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
-from vesalius.train.stage import Stage
 from vesalius.train.text import TextSettings, TextStage, validation_graph
 from vesalius.volumes.store import CaseStore
 
@@ -89,15 +88,21 @@ def train_text(
         SettingError: `out` holds a run with other settings or other inputs.
     """
     inputs = {"graph": graph_hash}
-    if _begin(out, settings, inputs):
+    engine = Engine(precision=settings.loop.precision, seed=settings.loop.seed)
+    processes = engine.processes
+    if processes.from_first(lambda: _begin(out, settings, inputs)):
         return
-    engine = Engine(seed=settings.loop.seed)
     encoder = load_initial_encoder(settings.init)
-    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings, pairs=pairs)
-    _fit_and_export(stage, encoder, settings, out=out, engine=engine)
-    base = [MINILM_ORIGIN] if settings.init == MINILM else []
-    origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.trained_sources)]
-    _finish(out, stage="text", origins=origins, inputs=inputs, seed=settings.loop.seed)
+    stage = TextStage(encoder, graph=graph, sides=sides, settings=settings, pairs=pairs, processes=processes)
+    fit(stage, settings.loop, run=out, engine=engine)
+
+    def export() -> None:
+        _export(encoder, out)
+        base = [MINILM_ORIGIN] if settings.init == MINILM else []
+        origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.trained_sources)]
+        _finish(out, stage="text", origins=origins, inputs=inputs, seed=settings.loop.seed)
+
+    processes.from_first(export)
 
 
 def train_text_on(graph: Path, settings: TextSettings, *, out: Path, graph_hash: str) -> None:
@@ -150,17 +155,23 @@ def train_regions(
     weights = read_region_weights(init)
     if weights is not None and weights.size != settings.network:
         raise _other_network(init)
-    if _begin(out, settings, hashes):
+    engine = Engine(precision=settings.loop.precision, seed=settings.loop.seed)
+    processes = engine.processes
+    if processes.from_first(lambda: _begin(out, settings, hashes)):
         return
-    engine = Engine(seed=settings.loop.seed)
     encoder = TextEncoder.load(init / ENCODER)
-    stage = RegionStage(encoder, graph=graph, sides=sides, store=store, settings=settings)
+    stage = RegionStage(encoder, graph=graph, sides=sides, store=store, settings=settings, processes=processes)
     if weights is not None:
         weights.load_into(stage.module)
-    _fit_and_export(stage, encoder, settings, out=out, engine=engine)
-    write_region_weights(out, stage.module, region_keys=stage.region_keys)
-    origins = [*(Origin(**source) for source in before["sources"]), *store.origins]
-    _finish(out, stage="regions", origins=origins, inputs=hashes, seed=settings.loop.seed)
+    fit(stage, settings.loop, run=out, engine=engine)
+
+    def export() -> None:
+        _export(encoder, out)
+        write_region_weights(out, stage.module, region_keys=stage.region_keys)
+        origins = [*(Origin(**source) for source in before["sources"]), *store.origins]
+        _finish(out, stage="regions", origins=origins, inputs=hashes, seed=settings.loop.seed)
+
+    processes.from_first(export)
 
 
 def with_network_of(init: Path, settings: RegionSettings, *, asked: bool) -> RegionSettings:
@@ -249,8 +260,7 @@ def _begin(out: Path, settings: object, inputs: Mapping[str, str]) -> bool:
     return False
 
 
-def _fit_and_export(stage: Stage, encoder: TextEncoder, settings: Any, *, out: Path, engine: Engine) -> None:
-    fit(stage, settings.loop, run=out, engine=engine)
+def _export(encoder: TextEncoder, out: Path) -> None:
     encoder.cpu()
     with writing_folder(out / ENCODER) as temporary:
         encoder.save(temporary)

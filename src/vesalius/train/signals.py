@@ -1,0 +1,34 @@
+"""A cluster's wish that a run should stop: remembered, and obeyed at the end of the step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What clusters send before they take a machine away. SIGINT is a person's, and stops at once."""
+
+
+class StopSignals:
+    """While entered, a stop signal does not end the process; `name` tells that one came.
+
+    Python takes signals in the main thread alone: elsewhere they keep what they do.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._remember) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
