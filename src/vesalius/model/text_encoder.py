@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float, Int64
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
@@ -15,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import Tensor, nn
 
 from vesalius.errors import InputError, SettingError
+from vesalius.model.packed import equal_runs, last_hidden_states
 
 POOLING_MODES = ("mean", "cls")
 
@@ -156,13 +158,33 @@ class TextEncoder(nn.Module):
         return self.tokenise([""], max_length=self.max_length) == [[vocabulary.get(begin), vocabulary.get(end)]]
 
     def forward(self, input_ids: Int64[Tensor, "n t"], attention_mask: Int64[Tensor, "n t"]) -> Float[Tensor, "n d"]:
-        """Returns the pooled features, not normalised; padding has no influence."""
+        """Returns the pooled features of a padded batch, not normalised; padding has no influence.
+
+        For export, and for whoever has a padded batch; `encode` does the same without padding.
+        """
         hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling_mode == "cls":
-            features = hidden[:, 0]
-        else:
-            weights = attention_mask[..., None].to(hidden.dtype)
-            features = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+            return self._through_head(hidden[:, 0])
+        weights = attention_mask[..., None].to(hidden.dtype)
+        return self._through_head((hidden * weights).sum(dim=1) / weights.sum(dim=1))
+
+    def encode(self, input_ids: Int64[Tensor, " t"], lengths: Sequence[int]) -> Float[Tensor, "n d"]:
+        """Returns the pooled features of texts that lie one behind the other, not normalised.
+
+        Args:
+            input_ids: the tokens of all texts.
+            lengths: `n` tokens of each text, one at least. Texts sorted by length are fast.
+        """
+        hidden = last_hidden_states(self.network, input_ids, lengths)
+        runs = equal_runs(lengths)
+        parts = hidden.split([num * length for num, length in runs])
+        features = []
+        for (num, length), part in zip(runs, parts, strict=True):
+            texts = part.view(num, length, -1)
+            features.append(texts[:, 0] if self.pooling_mode == "cls" else texts.mean(dim=1))
+        return self._through_head(torch.cat(features))
+
+    def _through_head(self, features: Float[Tensor, "n w"]) -> Float[Tensor, "n d"]:
         for module in self.head:
             dense = cast("Dense", module)
             features = dense.activation_function(dense.linear(features))

@@ -367,7 +367,7 @@ def text_share(
     tokens = encoder.tokenise([*own, *further], max_length=max_length)
     return TextShare(
         batch=batch,
-        groups=group_by_length(tokens, pad_id=encoder.pad_id, max_tokens=MAX_TOKENS),
+        groups=group_by_length(tokens, max_tokens=MAX_TOKENS),
         num=len(own),
         places=torch.tensor([places[text] for text in texts]),
     )
