@@ -163,27 +163,29 @@ def regions() -> RegionSettings:
 def sat_regions() -> RegionSettings:
     """Returns stage 2 as SAT-Pretrain runs it: UNET and a shared space of 768, crops of 288×288×96, beside the pairs of `sat_text`.
 
-    Kept: crops around a random voxel of a structure that is drawn with weight √(its cases), from a case drawn with weight 1/√(its
-    dataset's cases), with up to 7 other structures (SAT-DS; the challenge's data: 3, `crops.max_regions` 4); 2 crops and 128
-    pairs on each of 2 GPUs, so 4 and 256 a step; a region update and then a text update (raw and projected text losses
-    added), 100,000 of each, so 200,000 steps here; warm-up over a tenth, peak 1e-5, cosine to zero, AdamW without decay or
-    clipping, one learning rate for everything; a region's positive is the prompt it was drawn with, and others of its structure are left out
-    of the denominator whatever their modality. Which two regions are one structure is decided by concept and side (published: by
-    the first prompt of a label), so that two datasets' names for one structure are not pushed apart.
+    Kept: crops around a random voxel of a structure that is drawn with weight √(its cases), from a case drawn with weight
+    1/√(its dataset's cases), with up to 7 other structures (SAT-DS; the challenge's data: 3, so `crops.max_regions` 4); 2
+    crops and 128 pairs on each of 2 GPUs, so 4 and 256 a step; a region update and then a text update (raw and projected text
+    losses added), 100,000 of each, so 200,000 steps here; warm-up over a tenth, peak 1e-5, cosine to zero, AdamW without
+    decay or clipping, one learning rate for everything. A region's positive is the prompt it was drawn with; others of its
+    structure are left out of the denominator, whatever their modality. Departure: which two regions are one structure is
+    decided by concept and side (published: by the first prompt of a label), so that two datasets' names for one are not pushed apart.
 
     Repaired, because the fault could only cost: the crop is taken along the array's own axes (published: 29 of 60 held no
-    voxel of the structure); other structures are those with voxels in the crop (published: boxes that touch it, 55 of
-    524 were empty), and no structure comes twice; label maps are resampled by nearest neighbour; log-sum-exp in fp32 is
-    finite at any logit scale (published: NaN from 89); one process is enough; crops need not be multiples of 32, and
-    modalities are part of every case (published: SAT-DS never ran); a case that cannot be read stops the run and is named
-    (published: loops for ever); the last step is run, and a checkpoint of it kept; validation asks for concepts that are
-    held out (published: retrieval on training batches, a bound of 0 under true logits); seed and crop size have their effect; a run that is
-    stopped goes on where it was; device and paths are the user's. No dropout.
+    voxel of the structure); other structures are those with voxels in the crop (published: boxes that touch it, 55 of 524
+    were empty), and none comes twice (published: 59 of 60 crops held a duplicate); label maps are resampled by nearest
+    neighbour (published: linearly, 3.4 % of the challenge's voxels lost); log-sum-exp in fp32 is finite at any logit scale
+    (published: NaN from 89); one process is enough (published: a constant loss or a crash); crops may have any size
+    (published: multiples of 32); SAT-DS has a modality like all data (published: never ran); a case that cannot be read
+    stops the run and is named (published: loops for ever); the last step is run and saved; validation asks for held-out
+    concepts (published: retrieval on training batches, too kind where true logits are negative); seed and crop size have
+    their effect; a stopped run goes on where it was (published: data from the start, no random states); device and paths are the user's.
+    No dropout. Of the text stage: see `sat_text`.
 
-    Behind a setting: the GELU behind the region projection, which confines embeddings to one orthant (`network.last_gelu`, off here;
-    a checkpoint that has it brings it along); `updates`, `positives` (``structure`` counts all regions of one structure as positives
-    and leaves relatives out); `memory`, the remembered regions that lift 32 candidates of a prompt to thousands (off here). Not
-    taken over: one logit scale for raw and shared features (ours are two), hard negatives (without effect there).
+    Behind a setting: the GELU behind the region projection, which confines embeddings to one orthant (`network.last_gelu`,
+    off here; a checkpoint that has it brings it along); `updates`; `positives` (``structure`` counts all regions of a structure
+    as positives and leaves relatives out); `memory`, regions of earlier steps for prompts to choose among (off here). Not taken over: one
+    logit scale for raw and shared features (ours are two); the option of hard negatives, which has no effect there.
 
     Source: arXiv 2312.17183, and the released script and code at https://github.com/zhaoziheng/SAT-Pretrain.
     """
