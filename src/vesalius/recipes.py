@@ -12,7 +12,7 @@ from vesalius.corpus.crops import CropSettings
 from vesalius.corpus.mixture import MixturePart
 from vesalius.errors import SettingError
 from vesalius.eval.retrieval import Candidates
-from vesalius.model.region_encoder import UNET_SIZES
+from vesalius.model.region_encoder import UNET_SIZES, unet_size
 from vesalius.model.region_model import RegionModelSize
 from vesalius.train.config import from_yaml
 from vesalius.train.loop import LoopSettings
@@ -46,6 +46,9 @@ class DemoSettings:
     neighbour_names: tuple[str, ...] = ()
     num_map_names: int = 1000
 
+
+PUBLISHED_UNETS = ("unet", "unet-l", "unet-h")
+PUBLISHED_WIDTH = 768
 
 OPEN_SOURCES = ("uberon", "handbook")
 """Sources of anatomy in the default graph whose texts our recipes train on."""
@@ -169,7 +172,8 @@ def sat_regions() -> RegionSettings:
     losses added), 100,000 of each, so 200,000 steps here; warm-up over a tenth, peak 1e-5, cosine to zero, AdamW without
     decay or clipping, one learning rate for everything. A region's positive is the prompt it was drawn with; others of its
     structure are left out of the denominator, whatever their modality. Departure: which two regions are one structure is
-    decided by concept and side (published: by the first prompt of a label), so that two datasets' names for one are not pushed apart.
+    decided by concept and side (published: by the first prompt of a label), so that two
+    datasets' names for one are not pushed apart.
 
     Repaired, because the fault could only cost: the crop is taken along the array's own axes (published: 29 of 60 held no
     voxel of the structure); other structures are those with voxels in the crop (published: boxes that touch it, 55 of 524
@@ -179,19 +183,19 @@ def sat_regions() -> RegionSettings:
     (published: multiples of 32); SAT-DS has a modality like all data (published: never ran); a case that cannot be read
     stops the run and is named (published: loops for ever); the last step is run and saved; validation asks for held-out
     concepts (published: retrieval on training batches, too kind where true logits are negative); seed and crop size have
-    their effect; a stopped run goes on where it was (published: data from the start, no random states); device and paths are the user's.
-    No dropout. Of the text stage: see `sat_text`.
+    their effect; a stopped run goes on where it was (published: data from the start, no random states); device and paths
+    are the user's. No dropout. Of the text stage: see `sat_text`.
 
     Behind a setting: the GELU behind the region projection, which confines embeddings to one orthant (`network.last_gelu`,
     off here; a checkpoint that has it brings it along); `updates`; `positives` (``structure`` counts all regions of a structure
-    as positives and leaves relatives out); `memory`, regions of earlier steps for prompts to choose among (off here). Not taken over: one
-    logit scale for raw and shared features (ours are two); the option of hard negatives, which has no effect there.
+    as positives and leaves relatives out); `memory`, regions of earlier steps for prompts to choose among (off here). Not taken
+    over: one logit scale for raw and shared features (ours are two); the option of hard negatives, which has no effect there.
 
     Source: arXiv 2312.17183, and the released script and code at https://github.com/zhaoziheng/SAT-Pretrain.
     """
     text = sat_text()
     return RegionSettings(
-        network=RegionModelSize(unet=UNET_SIZES["unet"], width=768),
+        network=RegionModelSize(unet=UNET_SIZES["unet"], width=PUBLISHED_WIDTH),
         crops=CropSettings(size=(288, 288, 96), max_regions=8),
         crops_per_step=4,
         text=replace(text.data, batch_size=256),
@@ -281,6 +285,19 @@ TEXT_RECIPES: dict[str, Callable[[], TextSettings]] = {
 REGION_RECIPES: dict[str, Callable[[], RegionSettings]] = {
     "regions": regions, "sat-regions": sat_regions, "regions-tiny": regions_tiny, "sat-regions-tiny": sat_regions_tiny,
 }  # fmt: skip
+
+
+def with_unet(settings: RegionSettings, name: str) -> RegionSettings:
+    """Returns `settings` with the U-Net of that name, and the dimension inside the region projection that SAT-Pretrain gives it.
+
+    Published are 1,792 → 768 → 768 for UNET, and 3,584 → 1,536 → 768 for UNET-L and UNET-H.
+
+    Raises:
+        SettingError: there is no such U-Net.
+    """
+    unet = unet_size(name)
+    hidden = unet.channels[-1] if settings.network.width == PUBLISHED_WIDTH and name in PUBLISHED_UNETS else None
+    return replace(settings, network=replace(settings.network, unet=unet, region_hidden_width=hidden))
 
 
 Settings = TypeVar("Settings")

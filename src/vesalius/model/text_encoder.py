@@ -20,7 +20,7 @@ from vesalius.model.packed import equal_runs, last_hidden_states
 
 POOLING_MODES = ("mean", "cls")
 
-_DAMAGE = (
+DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError,
 )  # fmt: skip
 """What the libraries raise on a folder with files that are missing, truncated, or do not fit together."""
@@ -73,7 +73,7 @@ class TextEncoder(nn.Module):
             raise InputError("no sentence-transformers folder (no modules.json)", where=name, remedy="check the path")
         try:
             model = SentenceTransformer(name, device="cpu", local_files_only=not str(source).startswith("hub:"))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
                 f"cannot be loaded ({reason[0]})", where=name, remedy="check that the folder is complete"

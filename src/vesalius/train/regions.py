@@ -13,6 +13,7 @@ from torch import Tensor
 from vesalius.corpus.batch import Ancestors, RegionCrop, text_batch
 from vesalius.corpus.crop_stream import CropStream
 from vesalius.corpus.crops import CropSampler, CropSettings
+from vesalius.corpus.pair_table import PairTable
 from vesalius.corpus.tokens import TokenGroup
 from vesalius.errors import SettingError
 from vesalius.eval.encoder import validation_scores
@@ -26,7 +27,7 @@ from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 from vesalius.train.processes import Processes
 from vesalius.train.region_memory import RegionMemory, RegionMemorySettings, own_pairs, structure_pairs
-from vesalius.train.text import TextData, TextShare, TextStream, text_loss, text_share
+from vesalius.train.text import TextData, TextShare, TextStream, text_loss, text_share, validation_sources
 from vesalius.volumes.regions import Region
 from vesalius.volumes.store import CaseStore
 
@@ -104,10 +105,11 @@ class RegionStage:
 
     Args:
         encoder: the text encoder of stage 1.
-        graph: knowledge.
+        graph: knowledge; with `pairs`, the concepts that validate and those of the regions are enough.
         sides: concept → side of the split.
         store: cases; only those of the train side are drawn.
         settings: everything else.
+        pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
         processes: who trains with this one.
 
     Attributes:
@@ -124,6 +126,7 @@ class RegionStage:
         sides: Mapping[ConceptId, Split],
         store: CaseStore,
         settings: RegionSettings,
+        pairs: PairTable | None = None,
         processes: Processes | None = None,
     ) -> None:
         encoder.open_layers(num_layers=settings.train_layers, embeddings=settings.train_embeddings)
@@ -132,10 +135,11 @@ class RegionStage:
         self._sides = sides
         self._settings = settings
         self._processes = processes or Processes()
+        above = graph if pairs is None else pairs
         self._ancestors: Ancestors = cache(
-            lambda concept: graph.ancestors(concept) if concept in graph else frozenset()
+            lambda concept: above.ancestors(concept) if concept in graph else frozenset()
         )
-        self._text = TextStream(graph, sides, settings.text, seed=settings.loop.seed, encoder=encoder)
+        self._text = TextStream(graph, sides, settings.text, seed=settings.loop.seed, pairs=pairs, encoder=encoder)
         sampler = CropSampler(
             store,
             splits=["train"],
@@ -265,9 +269,14 @@ class RegionStage:
         return sum(len(crop.keys) for crop in batch.crops)
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Returns mean MRR, and MRR by task, of raw text features on validation concepts."""
+        """Returns mean MRR, and MRR by task, of raw text features on validation concepts, see `validation_sources`."""
+        data = self._settings.text
         return validation_scores(
-            self.module.encoder, self._graph, sides=self._sides, max_length=self._settings.text.max_length
+            self.module.encoder,
+            self._graph,
+            sides=self._sides,
+            max_length=data.max_length,
+            sources=validation_sources(data),
         )
 
     def state_dict(self) -> dict[str, Any]:

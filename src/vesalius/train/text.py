@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vesalius.corpus.batch import Ancestors, TextBatch, text_batch
 from vesalius.corpus.mixture import MixturePart, MixtureSampler
-from vesalius.corpus.pair_table import GraphPairs, PairTable, held_out_concepts
+from vesalius.corpus.pair_table import GraphPairs, PairIndex, PairTable, held_out_concepts
 from vesalius.corpus.pairs import Fillers, RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
 from vesalius.corpus.tokens import TokenGroup, group_by_length
@@ -28,6 +28,7 @@ from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.aligner import LogitScale
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder
+from vesalius.model.text_source import PoolingName
 from vesalius.predict.embed import MAX_TOKENS, encode_group
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
@@ -95,7 +96,8 @@ class TextSettings:
     """Everything that decides a run of stage 1.
 
     Attributes:
-        init: ``minilm`` (bundled), a sentence-transformers folder, or ``hub:OWNER/NAME``.
+        init: ``minilm`` (bundled), a folder, or ``hub:OWNER/NAME``: a sentence-transformers model or a plain transformer.
+        pooling: how a plain transformer's tokens become one feature; None where the model says so, or is known.
         data: what is drawn.
         train_layers: how many of the last layers are trained.
         train_embeddings: whether token embeddings are trained.
@@ -109,6 +111,7 @@ class TextSettings:
     train_embeddings: bool
     logit_scale_learning_rate_scale: float = 10.0
     loop: LoopSettings
+    pooling: PoolingName | None = None
 
 
 class TextStream:
@@ -200,16 +203,19 @@ def siblings(graph: Graph, concepts: Collection[ConceptId]) -> dict[ConceptId, l
     }
 
 
-def validation_graph(stored: StoredGraph, pairs: PairTable, data: TextData) -> tuple[Graph, dict[ConceptId, Split]]:
+def validation_graph(
+    stored: StoredGraph, pairs: PairIndex, data: TextData, *, further: Collection[ConceptId] = ()
+) -> tuple[Graph, dict[ConceptId, Split]]:
     """Returns some validation concepts of the trained sources with their texts, and their side: enough to validate by.
 
     Args:
         stored: the graph, which may be larger than memory.
         pairs: its pairs.
         data: what is trained on.
+        further: concepts that are wanted too; those that the graph lacks are left out.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none to validate by.
     """
     found = held_out_concepts(pairs, "validation", sources=data.trained_sources, num=NUM_VALIDATION_CONCEPTS)
     if not found:
@@ -219,7 +225,13 @@ def validation_graph(stored: StoredGraph, pairs: PairTable, data: TextData) -> t
             remedy="build a larger graph, or train on more of its sources",
         )
     sides: dict[ConceptId, Split] = dict.fromkeys(found, "validation")
-    return Graph(stored.concepts(found), [], stored.origins), sides
+    sides |= {concept: side for concept in further if (side := pairs.side(concept)) is not None}
+    return Graph(stored.concepts(list(sides)), [], stored.origins), sides
+
+
+def validation_sources(data: TextData) -> tuple[str, ...]:
+    """Returns the sources whose concepts validate: anatomy, or with a mixture those of its own."""
+    return data.trained_sources if data.mixture else ANATOMY
 
 
 class TextModel(nn.Module):
@@ -303,11 +315,14 @@ class TextStage:
         return len(self._processes.share(batch.batch.left))
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Returns mean MRR, and MRR by task, on validation concepts: anatomy, or with a mixture those of its sources."""
+        """Returns mean MRR, and MRR by task, on validation concepts, see `validation_sources`."""
         data = self._settings.data
-        sources = data.trained_sources if data.mixture else ANATOMY
         return validation_scores(
-            self.module.encoder, self._graph, sides=self._sides, max_length=data.max_length, sources=sources
+            self.module.encoder,
+            self._graph,
+            sides=self._sides,
+            max_length=data.max_length,
+            sources=validation_sources(data),
         )
 
     def state_dict(self) -> dict[str, Any]:
