@@ -1,15 +1,18 @@
 """Crops drawn ahead by worker processes: the same crops for any number of them, and errors that say where."""
 
 import os
+import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import tracemalloc
 
 import pytest
 import torch
 
-from vesalius.corpus.crop_stream import CropStream
+from vesalius.corpus.crop_stream import CropStream, is_alive
 from vesalius.corpus.crops import CropSampler, CropSettings
 from vesalius.errors import InputError, SettingError
 from vesalius.volumes.store import CaseStore
@@ -134,6 +137,43 @@ def test_workers_do_not_heed_the_signals_that_end_a_job(tiny_cases):
         os.kill(int(stream._places[0, 0]), sent)
     for step in range(1, 6):
         assert equal(stream.draw()[0], drawn.draw_at(2 * step))
+
+
+ABANDON = """
+import os, pickle, signal, sys
+from vesalius.corpus.crop_stream import CropStream, is_alive
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "rb") as file:
+        stream = CropStream(pickle.load(file), crops_per_step=1, workers=1)
+    stream.draw()
+    print(int(stream._places[0, 0]), flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_workers_end_with_the_process_they_draw_for(damaged, tmp_path, how):
+    """Though the next crop is one they would wait for for ever."""
+    drawn = damaged("case1", pipes=True)
+    drawn._seed = next(
+        seed for seed in range(100) if [sampler_at(drawn, seed, n) == "case1" for n in (0, 1)] == [False, True]
+    )
+    (tmp_path / "sampler").write_bytes(pickle.dumps(drawn))
+    (tmp_path / "abandon.py").write_text(ABANDON)
+    command = [sys.executable, str(tmp_path / "abandon.py"), str(tmp_path / "sampler"), how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == (-signal.SIGKILL if how == "killed" else 0), done.stderr
+    process, until = int(done.stdout), time.monotonic() + 20
+    while is_alive(process) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not is_alive(process)
+
+
+def sampler_at(drawn, seed, number):
+    drawn._seed = seed
+    return drawn.case_at(number)
 
 
 def test_a_billion_draws_cost_no_more_than_ten(tiny_cases):

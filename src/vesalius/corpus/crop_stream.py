@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from functools import partial
+from multiprocessing import resource_tracker, util
 from typing import TypedDict
 
 import torch
@@ -97,11 +99,7 @@ class CropStream:
 
     def close(self) -> None:
         """Ends the workers at once, whatever they are at; the next draw starts others."""
-        for process, _ in self._places.tolist():
-            if process != _NOTHING:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-        self._places.fill_(_NOTHING)
+        _end(self._places)
         self._running = None
 
     def _started(self) -> Iterator[RegionCrop | _Refused]:
@@ -112,8 +110,11 @@ class CropStream:
         multiprocessing.set_forkserver_preload([__name__])
         loader = DataLoader(
             drawn, batch_size=None, sampler=numbers, num_workers=self._workers, prefetch_factor=NUM_AHEAD,
-            multiprocessing_context="forkserver", generator=torch.Generator(), worker_init_fn=_begin,
+            multiprocessing_context="forkserver", generator=torch.Generator(),
+            worker_init_fn=partial(_begin, self._places),
         )  # fmt: skip
+        # Before multiprocessing waits, at the end of this process, for workers that heed no signal but this one.
+        util.Finalize(self, _end, args=(self._places,), exitpriority=10)
         with _held_back():
             return iter(loader)
 
@@ -138,7 +139,7 @@ class CropStream:
         ended = set(map(int, re.findall(r"\d+", message))) if told else set()
         until = time.monotonic() + _REAP_S
         while not told and time.monotonic() < until:
-            ended = {process for process, _ in self._places.tolist() if process != _NOTHING and not _is_alive(process)}
+            ended = {process for process, _ in self._places.tolist() if process != _NOTHING and not is_alive(process)}
             told = bool(ended)
             time.sleep(0.05)
         for worker, (process, number) in enumerate(self._places.tolist()):
@@ -198,7 +199,6 @@ class _Draws(Dataset["RegionCrop | _Refused"]):
     def __getitem__(self, number: int) -> RegionCrop | _Refused:
         worker = get_worker_info()
         if worker is not None:
-            self._places[worker.id, 0] = os.getpid()
             self._places[worker.id, 1] = number
         try:
             return self._sampler.draw_at(number)
@@ -213,9 +213,29 @@ class _Draws(Dataset["RegionCrop | _Refused"]):
                 self._places[worker.id, 1] = _NOTHING
 
 
-def _begin(_: int) -> None:
-    """Is what a worker does first."""
+def _begin(places: Tensor, worker: int) -> None:
+    """Is what a worker does first: it says who it is, and ends with the process it works for, however that ends.
+
+    A worker of a forkserver is not that process's child, and may be held up by a disk that gives no answer.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    places[worker, 0] = os.getpid()
+    employer = multiprocessing.parent_process()
+    assert employer is not None
+
+    def outlive() -> None:
+        employer.join()
+        os._exit(1)
+
+    threading.Thread(target=outlive, daemon=True).start()
+
+
+def _end(places: Tensor) -> None:
+    for process, _ in places.tolist():
+        if process != _NOTHING:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    places.fill_(_NOTHING)
 
 
 @contextlib.contextmanager
@@ -229,7 +249,8 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Returns whether there is such a process."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
