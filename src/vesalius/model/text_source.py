@@ -48,14 +48,23 @@ def load_text_encoder(source: str | Path, *, pooling: PoolingName | None = None)
         )
     if has_pooling:
         return TextEncoder.load(source)
-    found = pooling or KNOWN_POOLINGS.get(name.removeprefix(HUB))
+    return _plain(name, pooling_for(name, pooling))
+
+
+def pooling_for(name: str, asked: PoolingName | None) -> PoolingName:
+    """Returns the pooling of a plain transformer: the one asked for, or that of `KNOWN_POOLINGS`.
+
+    Raises:
+        SettingError: none is asked for, and none known.
+    """
+    found = asked or KNOWN_POOLINGS.get(name.removeprefix(HUB))
     if found is None:
         raise SettingError(
             "a plain transformer, which does not say how its tokens become one feature",
             where=name,
             remedy="name the pooling it was trained with: mean, cls or pooler",
         )
-    return _plain(name, found)
+    return found
 
 
 def pooled(transformer: Transformer, pooling: PoolingName) -> TextEncoder:

@@ -384,7 +384,7 @@ def text_share(
         batch=batch,
         groups=group_by_length(tokens, max_tokens=MAX_TOKENS),
         num=len(own),
-        places=torch.tensor([places[text] for text in texts]),
+        places=torch.tensor([places[text] for text in texts], dtype=torch.int64),
     )
 
 
