@@ -26,7 +26,7 @@ check: set-up ## style, types and the direction of imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: bench-knowledge bench-volumes bench-training ## every benchmark, at full size: an hour and more
+bench: bench-knowledge bench-volumes bench-training ## every benchmark, at full size: some hours
 
 bench-knowledge: set-up ## a graph of full UMLS size: time and memory; ARGS="--scale 0.01" takes a minute
 	$(BIN)/python benchmarks/knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)

@@ -18,6 +18,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -37,7 +38,7 @@ from torch import Tensor
 from vesalius.folder import commit, write_text
 from vesalius.train.progress import progress_bar
 
-MODULES = ("training_text",)
+MODULES = ("training_text", "training_parts")
 """Where the cases are, in the order of the page."""
 
 FAILED, UNEQUAL = 1, 3
@@ -50,18 +51,18 @@ class Result:
     Attributes:
         case: which.
         measured: by side; one that failed is missing.
-        differences: by side, the largest relative difference from the first side's outcome.
+        differences: by side, the largest relative difference from the first side's outcome, and of what.
         failures: what went wrong, by side.
     """
 
     case: Case
     measured: dict[str, Measured] = field(default_factory=dict)
-    differences: dict[str, float] = field(default_factory=dict)
+    differences: dict[str, tuple[float, str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     def unequal(self) -> list[str]:
         """Returns the sides that did not give what the first one gave."""
-        return [side for side, difference in self.differences.items() if not difference <= self.case.tolerance]
+        return [side for side, (apart, _) in self.differences.items() if not apart <= self.case.tolerance]
 
 
 def main() -> int:
@@ -76,15 +77,17 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of all processes")
     parser.add_argument("--out", type=Path, help="page to write; printed in any case")
     parser.add_argument("--list", action="store_true", help="show the names of the cases and stop")
-    parser.add_argument("--worker", nargs=3, metavar=("CASE", "SIDE", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=4, metavar=("MODULE", "CASE", "SIDE", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--with-outcome", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.worker:
-        case, side, folder = chosen.worker
+        module, name, side, folder = chosen.worker
         context = Context(device=torch.device(chosen.device), cache=Path(folder).parent.parent, quick=chosen.quick)
-        work_alone(find(case), side, Path(folder), context=context, with_outcome=chosen.with_outcome)
+        case = next(case for case in cases_of(module) if case.name == name)
+        work_alone(case, side, Path(folder), context=context, with_outcome=chosen.with_outcome)
         return 0
-    cases = [case for case in all_cases() if not chosen.only or case.name in chosen.only]
+    known = {case.name: module for module in MODULES for case in cases_of(module)}
+    cases = [case for module in MODULES for case in cases_of(module) if not chosen.only or case.name in chosen.only]
     unknown = set(chosen.only) - {case.name for case in cases}
     if unknown or (chosen.quick and chosen.out is not None):
         parser.error(f"no case {', '.join(sorted(unknown))}" if unknown else "a quick run is not written: drop --out")
@@ -93,7 +96,7 @@ def main() -> int:
     if chosen.list:
         print("\n".join(f"{case.name:<24} {case.title}" for case in cases))
         return 0
-    results = run(cases, chosen)
+    results = run(cases, known, chosen)
     page = report(results, chosen)
     print(page)
     if chosen.out is not None:
@@ -102,14 +105,9 @@ def main() -> int:
     return exit_code(results)
 
 
-def all_cases() -> list[Case]:
-    """Returns the cases of all modules."""
-    return [case for name in MODULES for case in importlib.import_module(name).CASES]
-
-
-def find(name: str) -> Case:
-    """Returns the case of that name."""
-    return next(case for case in all_cases() if case.name == name)
+def cases_of(module: str) -> tuple[Case, ...]:
+    """Returns the cases of a module."""
+    return importlib.import_module(module).CASES
 
 
 def exit_code(results: Sequence[Result]) -> int:
@@ -121,9 +119,10 @@ def exit_code(results: Sequence[Result]) -> int:
             code = code or FAILED
     for result in results:
         for side in result.unequal():
-            first, difference = next(iter(result.case.sides)), result.differences[side]
+            first, (apart, what) = next(iter(result.case.sides)), result.differences[side]
             print(
-                f"{result.case.name}: {side} differs from {first} by {difference:.1e}, more than {result.case.tolerance:.0e}",
+                f"{result.case.name}: {side} differs from {first} by {apart:.1e} in {what}, "
+                f"more than {result.case.tolerance:.0e}",
                 file=sys.stderr,
             )
             code = UNEQUAL
@@ -133,8 +132,8 @@ def exit_code(results: Sequence[Result]) -> int:
 # ---- the parent: one process after the other
 
 
-def run(cases: Sequence[Case], chosen: argparse.Namespace) -> list[Result]:
-    """Measures all sides of all cases, case by case, the sides of a case in turn."""
+def run(cases: Sequence[Case], modules: Mapping[str, str], chosen: argparse.Namespace) -> list[Result]:
+    """Measures all sides of all cases, case by case, the sides of a case in turn; `modules` tells where each case is."""
     kind = torch.device(chosen.device).type
     plan = [(case, _repeats(case, chosen), _sides(case, kind)) for case in cases]
     results = []
@@ -152,7 +151,9 @@ def run(cases: Sequence[Case], chosen: argparse.Namespace) -> list[Result]:
                         advance(0, note=f"{case.name}: {side}")
                         try:
                             place = folder / f"{repeat}-{number}"
-                            runs[side].append(measure(case, side, place, chosen, with_outcome=repeat == 0))
+                            module = modules[case.name]
+                            found = measure(case, side, place, chosen, module=module, with_outcome=repeat == 0)
+                            runs[side].append(found)
                         except SideError as error:
                             result.failures[side] = str(error)
                     advance(1, note=f"{case.name}: {side}")
@@ -175,8 +176,10 @@ class SideError(Exception):
     """A side's process ended badly."""
 
 
-def measure(case: Case, name: str, folder: Path, chosen: argparse.Namespace, *, with_outcome: bool) -> Measured:
-    """Does one side once, in processes of its own.
+def measure(
+    case: Case, name: str, folder: Path, chosen: argparse.Namespace, *, module: str, with_outcome: bool
+) -> Measured:
+    """Does one side once, in processes of its own, which import `module` alone: what other cases need is not in their memory.
 
     Raises:
         SideError: a process failed.
@@ -186,7 +189,7 @@ def measure(case: Case, name: str, folder: Path, chosen: argparse.Namespace, *, 
     launcher = [sys.executable]
     if side.processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(side.processes)]
-    command = [*launcher, __file__, "--worker", case.name, name, str(folder), "--device", chosen.device]
+    command = [*launcher, __file__, "--worker", module, case.name, name, str(folder), "--device", chosen.device]
     command += ["--quick"] * chosen.quick + ["--with-outcome"] * with_outcome
     threads = max(1, chosen.threads // side.processes)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -225,8 +228,8 @@ def median(runs: Sequence[Measured]) -> Measured:
     )
 
 
-def compare(folders: Sequence[Path], sides: Sequence[str]) -> dict[str, float]:
-    """Returns by how much each side's outcome differs from the first one's; without two outcomes there is nothing."""
+def compare(folders: Sequence[Path], sides: Sequence[str]) -> dict[str, tuple[float, str]]:
+    """Returns by how much each side's outcome differs from the first one's, and in what; without two outcomes there is nothing."""
     paths = {side: folder / "outcome.pt" for side, folder in zip(sides, folders, strict=True)}
     found = [side for side, path in paths.items() if path.is_file()]
     if len(found) < 2:
@@ -235,22 +238,27 @@ def compare(folders: Sequence[Path], sides: Sequence[str]) -> dict[str, float]:
     return {side: difference(torch.load(paths[side], weights_only=True), reference) for side in found[1:]}
 
 
-def difference(found: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> float:
-    """Returns the largest relative difference of the tensors that both have: of the norms, and of the largest entries.
+def difference(found: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> tuple[float, str]:
+    """Returns the largest relative difference of the tensors that both have, and the name of that tensor.
 
-    Infinite where they have none in common, or where shapes differ or a number is not finite.
+    Of each tensor two differences count: of the Euclidean norms, and of the largest entries. Infinite where there is no common
+    tensor, or where shapes differ or a number is not finite.
     """
-    largest = 0.0 if found.keys() & reference.keys() else float("inf")
-    for name in found.keys() & reference.keys():
-        ours, theirs = found[name].double(), reference[name].double()
-        if ours.shape != theirs.shape or not (ours.isfinite().all() and theirs.isfinite().all()):
-            return float("inf")
-        if ours.numel() == 0:
-            continue
-        for size in (lambda tensor: tensor.norm().item(), lambda tensor: tensor.abs().max().item()):
-            apart, scale = size(ours - theirs), size(theirs)
-            largest = max(largest, apart / scale if scale else (float("inf") if apart else 0.0))
-    return largest
+    common = sorted(found.keys() & reference.keys())
+    if not common:
+        return math.inf, "everything: they have no tensor in common"
+    return max((relative_difference(found[name], reference[name]), name) for name in common)
+
+
+def relative_difference(found: Tensor, reference: Tensor) -> float:
+    """Returns the difference of two tensors relative to the second, as `difference` counts it."""
+    if found.shape != reference.shape or not (found.isfinite().all() and reference.isfinite().all()):
+        return math.inf
+    if torch.equal(found, reference):
+        return 0.0
+    ours, theirs = found.double(), reference.double()
+    sizes = [((ours - theirs).norm(), theirs.norm()), ((ours - theirs).abs().max(), theirs.abs().max())]
+    return max(float(apart / scale) if scale else math.inf for apart, scale in sizes)
 
 
 # ---- the child: one side, alone in its process
@@ -401,7 +409,7 @@ def side_table(result: Result) -> list[str]:
                 f"{found.peak_mb:,.0f} ({found.peak_mb - found.idle_mb:,.0f})",
                 f"{found.device_mb:,.0f}" if found.device_mb else "",
                 f"{found.flops / found.seconds / 1e9:,.1f}" if found.flops else "",
-                "" if differs is None else f"{differs:.0e}",
+                "" if differs is None else f"{differs[0]:.0e}",
                 *(f"{found.numbers[name]:.3g}" if name in found.numbers else "" for name in extra),
             ])  # fmt: skip
         elif side in result.failures:

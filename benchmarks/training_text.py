@@ -6,7 +6,8 @@ mean over tokens; a step tokenises, encodes, takes the loss, goes back and updat
 
 The published form (SAT-Pretrain, ANCHORS §1 and §4) is written here from its description: both texts of every pair go through the
 network in one batch padded to its longest text. Its loss is ours written without care for memory, so that the two can be
-compared; what the loss costs is less than a thousandth of the step. The outcome is the loss and all gradients of the first batch.
+compared; what the loss costs is less than a thousandth of the step. The outcome is the loss of the first batch
+and its gradients, all parameters as one vector.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,46 +29,25 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from vesalius.corpus.batch import text_batch
+from vesalius.corpus.batch import TextBatch, text_batch
 from vesalius.corpus.mixture import MixturePart, MixtureSampler
 from vesalius.corpus.pair_table import GraphPairs
 from vesalius.folder import write_text
 from vesalius.knowledge.build import build_graph
 from vesalius.knowledge.split import split_concepts
 from vesalius.model.aligner import INITIAL_LOGIT_SCALE, LogitScale
-from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
-from vesalius.predict.embed import encode_texts
+from vesalius.predict.embed import encode_group
+from vesalius.train.processes import Processes
+from vesalius.train.text import text_loss, text_share
 
 Size = Literal["minilm", "bert-base", "mpnet-base"]
 
 NUM_PAIRS, NUM_BATCHES, MAX_LENGTH, OPEN_LAYERS = 128, 4, 256, 3
 QUICK_PAIRS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Pairs of texts.
-
-    Attributes:
-        left: `n` definitions and synonyms.
-        right: `n` names.
-        positives: `n n` pairs of one concept.
-        ignored: `n n` pairs of relatives.
-    """
-
-    left: list[str]
-    right: list[str]
-    positives: Tensor
-    ignored: Tensor
-
-    @property
-    def texts(self) -> list[str]:
-        """All left texts, then all right ones."""
-        return [*self.left, *self.right]
 
 
 # ---- what is worked on
@@ -85,6 +65,7 @@ def draw_batches(folder: Path, *, num_pairs: int, kinds: Sequence[str]) -> None:
         batches.append({
             "left": batch.left, "right": batch.right,
             "positives": batch.positives.nonzero().tolist(), "ignored": batch.ignored.nonzero().tolist(),
+            "concept_ids": batch.concept_ids,
         })  # fmt: skip
     write_text(folder / batches_name(num_pairs, kinds), json.dumps(batches))
 
@@ -94,7 +75,9 @@ def batches_name(num_pairs: int, kinds: Sequence[str]) -> str:
     return f"pairs-{num_pairs}-{'-'.join(kinds)}.json"
 
 
-def load_batches(context: Context, *, num_pairs: int, kinds: Sequence[str] = ("definition", "synonym")) -> list[Batch]:
+def load_batches(
+    context: Context, *, num_pairs: int, kinds: Sequence[str] = ("definition", "synonym")
+) -> list[TextBatch]:
     """Returns batches of pairs; the graph they are drawn from lives in another process, so that its memory is not counted."""
     path = context.cache / batches_name(num_pairs, kinds)
     if not path.is_file():
@@ -108,8 +91,8 @@ def load_batches(context: Context, *, num_pairs: int, kinds: Sequence[str] = ("d
         return found
 
     return [
-        Batch(
-            left=held["left"], right=held["right"],
+        TextBatch(
+            left=held["left"], right=held["right"], concept_ids=held["concept_ids"],
             positives=matrix(held["positives"]), ignored=matrix(held["ignored"]),
         )
         for held in json.loads(path.read_text(encoding="utf-8"))
@@ -136,6 +119,11 @@ def sentence_model(size: Size, *, quick: bool) -> SentenceTransformer:
     return SentenceTransformer(modules=[transformer, pooling], device="cpu")
 
 
+def texts_of(batch: TextBatch) -> list[str]:
+    """Returns all left texts, then all right ones."""
+    return [*batch.left, *batch.right]
+
+
 # ---- the sides
 
 
@@ -148,57 +136,68 @@ class Trained:
         logit_scale: the multiplier.
         optimiser: over the open layers and the logit scale.
         batches: what is stepped through, over and over.
+        processes: who trains.
         num_steps: done.
     """
 
     encoder: TextEncoder
     logit_scale: LogitScale
     optimiser: torch.optim.Optimizer
-    batches: list[Batch]
+    batches: list[TextBatch]
+    processes: Processes
     num_steps: int = 0
 
-    def update(self, loss_of: Callable[[Batch], Tensor]) -> None:
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are trained."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    def update(self, loss_of: Callable[[TextBatch], Tensor]) -> None:
         """Does one step on the next batch."""
         loss = loss_of(self.batches[self.num_steps % len(self.batches)])
         loss.backward()
+        self.processes.sum_gradients(self.parameters)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.num_steps += 1
 
-    def outcome(self, loss_of: Callable[[Batch], Tensor], *, name: str) -> dict[str, Tensor]:
-        """Returns loss and gradients of the first batch."""
+    def outcome(
+        self, loss_of: Callable[[TextBatch], Tensor], *, name: str, with_logit_scale: bool
+    ) -> dict[str, Tensor]:
+        """Returns the loss of the first batch, and all its gradients as one vector."""
         loss = loss_of(self.batches[0])
         loss.backward()
-        gradients = {key: p.grad.flatten() for key, p in self.encoder.named_parameters() if p.grad is not None}
+        self.processes.sum_gradients(self.parameters)
+        gradients = [p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]
         scale = self.logit_scale.log_logit_scale.grad
-        found = {f"{name} loss": loss.detach(), f"{name} gradient": torch.cat(list(gradients.values()))}
-        if scale is not None:
-            found[f"{name} gradient of the logit scale"] = scale.clone()
+        gradients += [scale.flatten()] if scale is not None and with_logit_scale else []
+        found = {f"{name} loss": self.processes.sum(loss), f"{name} gradient": torch.cat(gradients)}
         self.optimiser.zero_grad(set_to_none=True)
         return found
 
 
-def trained(model: SentenceTransformer, context: Context, batches: list[Batch], *, open_layers: int) -> Trained:
+def trained(model: SentenceTransformer, context: Context, batches: list[TextBatch], *, open_layers: int) -> Trained:
     """Returns `model` with its last layers open."""
     encoder = TextEncoder(model).to(context.device)
     encoder.open_layers(num_layers=open_layers, embeddings=False)
     scale = LogitScale().to(context.device)
     parameters = [p for p in (*encoder.parameters(), *scale.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.0)
-    return Trained(encoder=encoder, logit_scale=scale, optimiser=optimiser, batches=batches)
+    return Trained(encoder=encoder, logit_scale=scale, optimiser=optimiser, batches=batches,
+                   processes=Processes(rank=context.rank, num=context.num_processes))  # fmt: skip
 
 
-def own_pairs(batch: Batch) -> Batch:
+def own_pairs(batch: TextBatch) -> TextBatch:
     """Returns the same texts where only a text's own partner is a positive and nothing is ignored."""
     eye = torch.eye(len(batch.left), dtype=torch.bool)
-    return Batch(left=batch.left, right=batch.right, positives=eye, ignored=torch.zeros_like(eye))
+    return replace(batch, positives=eye, ignored=torch.zeros_like(eye))
 
 
-def with_both_losses(made: Trained, loss_of: Callable[[Batch], Tensor]) -> dict[str, Tensor]:
+def with_both_losses(made: Trained, loss_of: Callable[[TextBatch], Tensor]) -> dict[str, Tensor]:
     """Returns the outcome with the pairs as they are, and with own pairs alone, as sentence-transformers has them."""
     return {
-        **made.outcome(loss_of, name="concepts"),
-        **made.outcome(lambda batch: loss_of(own_pairs(batch)), name="own pairs"),
+        **made.outcome(loss_of, name="concepts", with_logit_scale=True),
+        **made.outcome(lambda batch: loss_of(own_pairs(batch)), name="own pairs", with_logit_scale=False),
     }
 
 
@@ -211,8 +210,8 @@ def padded(size: Size, *, amp: bool = False) -> Callable[[Context], Work]:
                        open_layers=OPEN_LAYERS)  # fmt: skip
         network = made.encoder.network
 
-        def loss_of(batch: Batch) -> Tensor:
-            token_ids = made.encoder.tokenise(batch.texts, max_length=MAX_LENGTH)
+        def loss_of(batch: TextBatch) -> Tensor:
+            token_ids = made.encoder.tokenise(texts_of(batch), max_length=MAX_LENGTH)
             longest = max(map(len, token_ids))
             pad = made.encoder.pad_id
             input_ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in token_ids], device=context.device)
@@ -245,23 +244,19 @@ def ours(
     open_layers: int = OPEN_LAYERS,
     amp: bool = False,
 ) -> Callable[[Context], Work]:
-    """Returns our form: each text once, no padding."""
+    """Returns our form, by the code that trains: each text once, no padding, dealt out to the processes."""
 
     def prepare(context: Context) -> Work:
         num = min(num_pairs, QUICK_PAIRS) if context.quick else num_pairs
         batches = load_batches(context, num_pairs=num, kinds=kinds)
         made = trained(sentence_model(size, quick=context.quick), context, batches, open_layers=open_layers)
 
-        def loss_of(batch: Batch) -> Tensor:
-            places = {text: place for place, text in enumerate(dict.fromkeys(batch.texts))}
+        def loss_of(batch: TextBatch) -> Tensor:
+            share = text_share(batch, encoder=made.encoder, max_length=MAX_LENGTH, processes=made.processes)
             with torch.autocast(context.device.type, torch.bfloat16, enabled=amp):
-                features = encode_texts(made.encoder, list(places), max_length=MAX_LENGTH)
-            features = features[torch.tensor([places[text] for text in batch.texts], device=context.device)]
-            left, right = F.normalize(features.float(), dim=-1).chunk(2)
-            return contrastive_loss(
-                left, right, logit_scale=made.logit_scale(),
-                positives=batch.positives.to(context.device), ignored=batch.ignored.to(context.device),
-            )  # fmt: skip
+                features = [encode_group(made.encoder, group) for group in share.groups]
+            own, _ = share.in_order(features, encoder=made.encoder)
+            return text_loss(own, share, logit_scale=made.logit_scale(), processes=made.processes)
 
         counts = [count_flops(made.encoder, batch, open_layers=open_layers) for batch in batches]
         return Work(
@@ -270,6 +265,11 @@ def ours(
         )  # fmt: skip
 
     return prepare
+
+
+def without_outcome(prepare: Callable[[Context], Work]) -> Callable[[Context], Work]:
+    """Returns the same work, compared with nothing."""
+    return lambda context: replace(prepare(context), outcome=None)
 
 
 def sentence_transformers(size: Size) -> Callable[[Context], Work]:
@@ -290,7 +290,7 @@ def sentence_transformers(size: Size) -> Callable[[Context], Work]:
             directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction",
         )  # fmt: skip
 
-        def loss_of(batch: Batch) -> Tensor:
+        def loss_of(batch: TextBatch) -> Tensor:
             rows = [{"anchor": a, "positive": b} for a, b in zip(batch.left, batch.right, strict=True)]
             columns: list[dict[str, Any]] = [{}, {}]
             for key, value in collate(rows).items():
@@ -299,7 +299,7 @@ def sentence_transformers(size: Size) -> Callable[[Context], Work]:
             return loss(columns, torch.empty(0))
 
         def outcome() -> Mapping[str, Tensor]:
-            return made.outcome(loss_of, name="own pairs")
+            return made.outcome(loss_of, name="own pairs", with_logit_scale=False)
 
         return Work(step=lambda: made.update(loss_of), units=num, outcome=outcome)
 
@@ -314,13 +314,13 @@ def _mean(values: Any) -> float:
 # ---- floating-point operations
 
 
-def padded_slots(encoder: TextEncoder, batch: Batch) -> int:
+def padded_slots(encoder: TextEncoder, batch: TextBatch) -> int:
     """Returns how many token slots the padded batch has."""
-    lengths = [len(ids) for ids in encoder.tokenise(batch.texts, max_length=MAX_LENGTH)]
+    lengths = [len(ids) for ids in encoder.tokenise(texts_of(batch), max_length=MAX_LENGTH)]
     return len(lengths) * max(lengths)
 
 
-def count_flops(encoder: TextEncoder, batch: Batch, *, open_layers: int) -> tuple[float, int]:
+def count_flops(encoder: TextEncoder, batch: TextBatch, *, open_layers: int) -> tuple[float, int]:
     """Returns the operations that a step on a batch needs, and the number of its tokens; equal texts count once.
 
     Counted are matrix products alone: all layers forward; for open layers the gradients of weights and of inputs, but not of the
@@ -328,7 +328,7 @@ def count_flops(encoder: TextEncoder, batch: Batch, *, open_layers: int) -> tupl
     """
     config: Any = encoder.network.config
     width, inner, num_layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    lengths = [len(ids) for ids in encoder.tokenise(list(dict.fromkeys(batch.texts)), max_length=MAX_LENGTH)]
+    lengths = [len(ids) for ids in encoder.tokenise(list(dict.fromkeys(texts_of(batch))), max_length=MAX_LENGTH)]
     tokens, squares = sum(lengths), sum(length**2 for length in lengths)
     projections, rest = 2 * tokens * 3 * width**2, 2 * tokens * (width**2 + 2 * width * inner)
     attention = 2 * 2 * squares * width
@@ -406,7 +406,45 @@ def step_case(size: Size, title: str) -> Case:
     )  # fmt: skip
 
 
+COST = {
+    **{f"{num} pairs": ours("minilm", num_pairs=num) for num in (32, 128, 512)},
+    "128 pairs, all synonyms": ours("minilm", kinds=("synonym",)),
+    "128 pairs, all definitions": ours("minilm", kinds=("definition",)),
+    "128 pairs, no layer open but the last": ours("minilm", open_layers=1),
+    "128 pairs, all 6 layers open": ours("minilm", open_layers=6),
+}
+
 CASES = (
     step_case("minilm", "MiniLM"),
     step_case("bert-base", "BERT-base size"),
+    Case(
+        name="text-mpnet",
+        title="Text step, MPNet-base size",
+        unit="pairs",
+        sides={
+            "as published, padded": Side(prepare=padded("mpnet-base")),
+            "vesalius": Side(prepare=ours("mpnet-base")),
+            "vesalius, bf16": Side(prepare=without_outcome(ours("mpnet-base", amp=True)), devices=("cuda",)),
+        },
+        repeats=1,
+        quick=False,
+    ),
+    Case(
+        name="text-cost",
+        title="Text step, cost against work (MiniLM)",
+        unit="pairs",
+        sides={name: Side(prepare=without_outcome(prepare)) for name, prepare in COST.items()},
+        quick=False,
+    ),
+    Case(
+        name="text-processes",
+        title="Text step, one batch by several processes (MiniLM)",
+        unit="pairs",
+        sides={
+            "1 process": Side(prepare=ours("minilm")),
+            "2 processes": Side(prepare=ours("minilm"), processes=2),
+        },
+        note="The same batch, dealt out; threads are divided, so on one machine of few cores nothing is gained.",
+        quick=False,
+    ),
 )

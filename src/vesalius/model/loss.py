@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+MAX_LOGITS = 2**22
+"""Logits held at a time: 16 MB. Blocks of 512 rows for a batch of 8,192."""
 
 
 def contrastive_loss(
@@ -28,6 +34,8 @@ def contrastive_loss(
     averaged outside it, so that one strong positive suffices; `ignored` entries take no part. Logits are computed
     in fp32 whatever the embeddings' type, inside autocast too, and never exponentiated outside log-sum-exp: safe at any
     logit_scale.
+
+    Cost: memory grows with the embeddings and the two masks, not with the logits (see `_SumOverRows`).
 
     Args:
         left: unit-norm embeddings.
@@ -64,8 +72,44 @@ def _one_way(
     first, num_shares = share
     counted = positives.any(dim=1).nonzero()[:, 0]
     own = counted[first::num_shares]
-    logits = asking[own] @ answering.T
-    if ignored is not None:
-        logits = logits.masked_fill(ignored[own], -torch.inf)
-    on_positives = logits.masked_fill(~positives[own], -torch.inf).logsumexp(dim=1)
-    return (logits.logsumexp(dim=1) - on_positives).sum() / len(counted)
+    total = _SumOverRows.apply(asking, answering, positives, ignored, own)
+    return total / len(counted)  # pyright: ignore[reportOptionalOperand]
+
+
+class _SumOverRows(torch.autograd.Function):
+    """The sum of the loss of some rows, a block of rows at a time: never are all logits held.
+
+    The gradients are worked out beside the loss, while a block's logits are there; they are that of the embeddings times the
+    incoming gradient, a scalar.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, asking: Tensor, answering: Tensor, positives: Tensor, ignored: Tensor | None, rows: Tensor
+    ) -> Tensor:
+        wanted = any(ctx.needs_input_grad)
+        to_asking, to_answering = (torch.zeros_like(side) if wanted else None for side in (asking, answering))
+        total = asking.new_zeros(())
+        for block in rows.split(max(1, MAX_LOGITS // len(answering))):
+            asked, right = asking[block], positives[block]
+            logits = asked @ answering.T
+            if ignored is not None:
+                logits.masked_fill_(ignored[block], -torch.inf)
+            on_positives = logits.masked_fill(~right, -torch.inf).logsumexp(dim=1, keepdim=True)
+            on_all = logits.logsumexp(dim=1, keepdim=True)
+            total += (on_all - on_positives).sum()
+            if to_asking is not None and to_answering is not None:
+                shares = (logits - on_positives).exp_().masked_fill_(~right, 0)
+                slopes = logits.sub_(on_all).exp_().sub_(shares)
+                to_asking[block] = slopes @ answering
+                to_answering.addmm_(slopes.T, asked)
+        ctx.gradients = (to_asking, to_answering)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        return (*(gradient * own for own in ctx.gradients), None, None, None)

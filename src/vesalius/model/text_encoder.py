@@ -174,7 +174,12 @@ class TextEncoder(nn.Module):
         Args:
             input_ids: the tokens of all texts.
             lengths: `n` tokens of each text, one at least. Texts sorted by length are fast.
+
+        Raises:
+            InputError: a text has no tokens.
         """
+        if 0 in lengths:
+            raise InputError("a text without tokens has no features", remedy="leave empty texts out")
         hidden = last_hidden_states(self.network, input_ids, lengths)
         runs = equal_runs(lengths)
         parts = hidden.split([num * length for num, length in runs])

@@ -96,7 +96,7 @@ def _written(checkpoints: Checkpoints, log: RunLog) -> dict[str, float]:
 
 def _stopped(signals: StopSignals, step: int, engine: Engine) -> StoppedError:
     stopped = StoppedError(
-        f"stopped by {signals.name or 'a signal to another process'} after step {step}, which is saved",
+        f"stopped by {signals.obey()} after step {step}, which is saved",
         remedy="the same command goes on from there",
     )
     stopped.is_told = not engine.processes.is_first

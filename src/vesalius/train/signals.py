@@ -14,12 +14,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 class StopSignals:
     """While entered, a stop signal does not end the process; `name` tells that one came.
 
-    Python takes signals in the main thread alone: elsewhere they keep what they do.
+    Once the run obeys, further ones are ignored for good, so that the process ends with its own exit code. Python takes signals in
+    the main thread alone: elsewhere they keep what they do.
     """
 
     def __init__(self) -> None:
         self.name: str | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._is_obeyed = False
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -28,7 +30,12 @@ class StopSignals:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self._is_obeyed else handler)
+
+    def obey(self) -> str:
+        """Returns what is to be said of the signal, which may have reached another process alone."""
+        self._is_obeyed = True
+        return self.name or "a signal to another process"
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name
