@@ -9,7 +9,7 @@ TORCH_INDEX ?=
 SETUP_PYTHON = $(or $(PYTHON),$(shell $(BIN)/python -c "" 2>/dev/null && echo $(BIN)/python || echo python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-knowledge bench-volumes wheel clean set-up
+.PHONY: help demo test check bench bench-knowledge bench-volumes bench-training wheel clean set-up
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,13 +26,16 @@ check: set-up ## style, types and the direction of imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: bench-knowledge bench-volumes ## every benchmark, at full size: an hour and more
+bench: bench-knowledge bench-volumes bench-training ## every benchmark, at full size: some hours
 
 bench-knowledge: set-up ## a graph of full UMLS size: time and memory; ARGS="--scale 0.01" takes a minute
 	$(BIN)/python benchmarks/knowledge.py $(if $(ARGS),$(ARGS),--report docs/benchmarks/knowledge.md)
 
 bench-volumes: set-up ## reading crops, against the published way and nnU-Net's, into docs/benchmarks/volumes.md
 	$(BIN)/python benchmarks/volumes.py --out docs/benchmarks/volumes.md $(ARGS)
+
+bench-training: set-up ## what training costs, against the published form and other trainers; ARGS="--quick" takes two minutes
+	$(BIN)/python benchmarks/training.py $(if $(ARGS),$(ARGS),--out docs/benchmarks/training.md)
 
 wheel: set-up ## the package to publish, into dist/
 	$(BIN)/python -m build --wheel --outdir dist

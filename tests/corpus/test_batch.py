@@ -1,5 +1,7 @@
-from vesalius.corpus.batch import wholes
-from vesalius.corpus.pairs import text_pairs
+import random
+
+from vesalius.corpus.batch import also_answering, relatives, same, wholes
+from vesalius.corpus.pairs import OpenRelation, TextPair, text_pairs
 from vesalius.ids import ConceptId
 from vesalius.knowledge.concept import Concept, Definition, Scope, Synonym
 from vesalius.knowledge.graph import Graph
@@ -31,3 +33,44 @@ def test_texts_of_a_source_are_taken_whoever_gives_the_name():
     )
     found = text_pairs(Graph([concept], []), concepts={LIVER}, sources=("handbook",))
     assert [pair.text for pairs in found.values() for pair in pairs] == ["The largest gland.", "hepar"]
+
+
+def _concepts(num):
+    return [ConceptId(f"UBERON:{number:07d}") for number in range(num)]
+
+
+def test_equal_items_and_relatives_are_found_wherever_they_stand():
+    rng = random.Random(0)
+    known = _concepts(12)
+    above = {concept: {other for other in known[:place] if rng.random() < 0.3} for place, concept in enumerate(known)}
+    drawn = rng.choices(known, k=30)
+    related = relatives(drawn, ancestors=above.__getitem__)
+    assert related.tolist() == [[a in above[b] or b in above[a] for b in drawn] for a in drawn]
+    assert related.any()
+    assert same(drawn).tolist() == [[a == b for b in drawn] for a in drawn]
+    assert relatives([], ancestors=above.__getitem__).shape == same([]).shape == (0, 0)
+
+
+def test_what_also_answers_a_relation_is_found_wherever_it_stands():
+    rng = random.Random(1)
+    known = _concepts(12)
+    above = {concept: {other for other in known[:place] if rng.random() < 0.3} for place, concept in enumerate(known)}
+    filling = {concept: {other for other in known if rng.random() < 0.2} for concept in known}
+    pairs = []
+    for concept in rng.choices(known, k=30):
+        named = rng.choice(known)
+        relation = OpenRelation(predicate="part_of", named=named, asked="subject") if rng.random() < 0.5 else None
+        pairs.append(TextPair(concept_id=concept, kind="relation", text="", name="", relation=relation))
+
+    def fillers(relation, *, among):
+        return filling[relation.named] & set(among)
+
+    def answers(pair, other):
+        if pair.relation is None:
+            return False
+        named = pair.relation.named
+        return other in filling[named] | above[named] | {named} or named in above[other]
+
+    found = also_answering(pairs, ancestors=above.__getitem__, fillers=fillers)
+    assert found.tolist() == [[answers(pair, other.concept_id) for other in pairs] for pair in pairs]
+    assert found.any()

@@ -14,13 +14,20 @@ from vesalius.ids import ConceptId
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 200))
 def test_grouping_keeps_every_token_once(lengths, max_tokens):
     texts = [list(range(1, length + 1)) for length in lengths]
-    groups = group_by_length(texts, pad_id=0, max_tokens=max_tokens)
+    groups = group_by_length(texts, max_tokens=max_tokens)
     found = {}
     for group in groups:
         assert len(group.rows) == 1 or group.input_ids.numel() <= max_tokens
-        for ids, mask, row in zip(group.input_ids, group.attention_mask, group.rows, strict=True):
-            found[int(row)] = ids[mask.bool()].tolist()
+        assert list(group.lengths) == sorted(group.lengths)
+        for ids, row in zip(group.input_ids.split(list(group.lengths)), group.rows, strict=True):
+            found[int(row)] = ids.tolist()
     assert [found[row] for row in range(len(texts))] == texts
+
+
+def test_groups_are_about_equally_large():
+    groups = group_by_length([[1] * 5] * 21, max_tokens=100)
+    assert [group.input_ids.numel() for group in groups] == [55, 50]
+    assert group_by_length([], max_tokens=100) == []
 
 
 def test_pairs_of_held_out_concepts_are_never_drawn(graph):

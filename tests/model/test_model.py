@@ -48,6 +48,50 @@ def test_ignored_pairs_have_no_gradient():
     assert right.grad[2].abs().max() == 0
 
 
+def _plain_loss(left, right, scale, positives, ignored):
+    logits = (scale * left @ right.T).masked_fill(ignored, -torch.inf)
+    losses = []
+    for values, right_ones in ((logits, positives), (logits.T, positives.T)):
+        counted = right_ones.any(dim=1)
+        chances = (values[counted].softmax(dim=1) * right_ones[counted]).sum(dim=1)
+        losses.append(-chances.log().mean())
+    return sum(losses) / 2
+
+
+@pytest.mark.parametrize("max_logits", [1, 100, 2**22])
+def test_blocks_of_rows_give_the_loss_and_the_gradients_of_all_logits_at_once(monkeypatch, max_logits):
+    monkeypatch.setattr("vesalius.model.loss.MAX_LOGITS", max_logits)
+    torch.manual_seed(0)
+    inputs = [F.normalize(torch.randn(num, 6), dim=-1).requires_grad_() for num in (30, 20)]
+    inputs.append(torch.tensor(9.0, requires_grad=True))
+    positives = torch.rand(30, 20) < 0.06
+    ignored = (torch.rand(30, 20) < 0.2) & ~positives
+    assert positives.any(dim=1).sum() < 30, "some rows have no positive"
+    found = contrastive_loss(*inputs[:2], logit_scale=inputs[2], positives=positives, ignored=ignored)
+    expected = _plain_loss(*inputs, positives, ignored)
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-6)
+    for ours, theirs in zip(
+        torch.autograd.grad(3 * found, inputs), torch.autograd.grad(3 * expected, inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    with torch.no_grad():
+        again = contrastive_loss(*inputs[:2], logit_scale=inputs[2], positives=positives, ignored=ignored)
+    assert again == found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_of_half_precision_at_the_largest_scale_is_that_of_its_values_in_full(dtype):
+    torch.manual_seed(0)
+    left, right = (F.normalize(torch.randn(40, 8), dim=-1).to(dtype) for _ in range(2))
+    eye = torch.eye(40, dtype=torch.bool)
+    found = contrastive_loss(left, right, logit_scale=torch.tensor(100.0), positives=eye)
+    expected = _plain_loss(left.double(), right.double(), 100.0, eye, ~eye & False)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = contrastive_loss(left, right, logit_scale=torch.tensor(100.0), positives=eye)
+    assert inside == found
+
+
 def test_the_loss_is_finite_at_the_largest_scale_in_half_precision():
     left = F.normalize(torch.randn(64, 16), dim=-1).bfloat16().requires_grad_()
     loss = _loss(left, -left.detach(), scale=100.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from vesalius.corpus.pairs import Fillers, TextPair
 from vesalius.ids import ConceptId, Modality
+
+Item = TypeVar("Item", bound=str)
 
 Ancestors = Callable[[ConceptId], Collection[ConceptId]]
 """Gives everything above a concept."""
@@ -90,33 +93,56 @@ def also_answering(pairs: Sequence[TextPair], *, ancestors: Ancestors, fillers: 
     Those are the names of other fillers of the same relation, of the concept the text names, and of that one's ancestors and
     descendants: "part of kidney" is true of what is part of a part of the kidney.
     """
-    concepts = [pair.concept_id for pair in pairs]
-    above = {concept: ancestors(concept) for concept in set(concepts)}
-    found = torch.zeros(len(pairs), len(pairs), dtype=torch.bool)
+    places = _places([pair.concept_id for pair in pairs])
+    drawn = frozenset(places)
+    below: dict[ConceptId, list[int]] = {}
+    for concept, own in places.items():
+        for over in ancestors(concept):
+            below.setdefault(over, []).extend(own)
+    rows, columns = [], []
     for row, pair in enumerate(pairs):
         if pair.relation is None:
             continue
         named = pair.relation.named
-        over = ancestors(named)
-        filling = frozenset(fillers(pair.relation, among=concepts))
-        found[row] = torch.tensor([c in filling or c == named or c in over or named in above[c] for c in concepts])
-    return found
+        true = drawn.intersection((named, *ancestors(named), *fillers(pair.relation, among=drawn)))
+        answering = [place for concept in true for place in places[concept]] + below.get(named, [])
+        rows += [row] * len(answering)
+        columns += answering
+    return _true_at(rows, columns, num=len(pairs))
 
 
 def same(items: Sequence[str]) -> Bool[Tensor, "n n"]:
     """Returns which two of `n` items are equal."""
-    _, codes = np.unique(np.asarray(items, dtype=object), return_inverse=True)
-    codes = torch.from_numpy(codes)
-    return codes[:, None] == codes[None, :]
+    codes = {item: code for code, item in enumerate(dict.fromkeys(items))}
+    found = torch.tensor([codes[item] for item in items], dtype=torch.int32)
+    return found[:, None] == found[None, :]
 
 
 def relatives(concepts: Sequence[ConceptId], *, ancestors: Ancestors) -> Bool[Tensor, "n n"]:
     """Returns which two of `n` concepts are ancestor and descendant, either way round."""
-    related = torch.zeros(len(concepts), len(concepts), dtype=torch.bool)
-    for place, concept in enumerate(concepts):
-        above = ancestors(concept)
-        related[place] = torch.tensor([other in above for other in concepts], dtype=torch.bool)
-    return related | related.T
+    places = _places(concepts)
+    drawn = frozenset(places)
+    rows, columns = [], []
+    for concept, own in places.items():
+        above = [place for other in drawn.intersection(ancestors(concept)) for place in places[other]]
+        for row in own:
+            rows += [row] * len(above)
+            columns += above
+    return _true_at(rows + columns, columns + rows, num=len(concepts))
+
+
+def _places(items: Sequence[Item]) -> dict[Item, list[int]]:
+    """Returns where each different item stands."""
+    places: dict[Item, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(item, []).append(place)
+    return places
+
+
+def _true_at(rows: Sequence[int], columns: Sequence[int], *, num: int) -> Bool[Tensor, "n n"]:
+    found = np.zeros((num, num), dtype=np.bool_)
+    found[rows, columns] = True
+    return torch.from_numpy(found)
 
 
 def wholes(concepts: Sequence[ConceptId], keys: Sequence[str]) -> Bool[Tensor, "n n"]:

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float, Int64
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
@@ -15,10 +16,11 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import Tensor, nn
 
 from vesalius.errors import InputError, SettingError
+from vesalius.model.packed import equal_runs, last_hidden_states
 
 POOLING_MODES = ("mean", "cls")
 
-_DAMAGE = (
+DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError,
 )  # fmt: skip
 """What the libraries raise on a folder with files that are missing, truncated, or do not fit together."""
@@ -71,7 +73,7 @@ class TextEncoder(nn.Module):
             raise InputError("no sentence-transformers folder (no modules.json)", where=name, remedy="check the path")
         try:
             model = SentenceTransformer(name, device="cpu", local_files_only=not str(source).startswith("hub:"))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
                 f"cannot be loaded ({reason[0]})", where=name, remedy="check that the folder is complete"
@@ -130,19 +132,64 @@ class TextEncoder(nn.Module):
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
         return cast("list[list[int]]", encoded["input_ids"])
 
+    def word_starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns for each token of each whole text, special tokens left out, at which character the token's word begins.
+
+        Raises:
+            SettingError: the tokenizer does not know.
+        """
+        if not texts:
+            return []
+        tokenizer = cast("Any", self._transformer.tokenizer)
+        if not tokenizer.is_fast:
+            raise SettingError("windows of texts need a fast tokenizer", remedy="set window_share to 0")
+        encoded = tokenizer(list(texts), truncation=False, add_special_tokens=False, verbose=False)
+        starts = []
+        for row in encoded.encodings:
+            begins: dict[int, int] = {}
+            for word, (begin, _) in zip(row.word_ids, row.offsets, strict=True):
+                begins.setdefault(word, begin)
+            starts.append([begins[word] for word in row.word_ids])
+        return starts
+
     def puts_around(self, begin: str, end: str) -> bool:
         """Whether a text is tokenised as `begin` … `end`."""
         vocabulary = cast("Any", self._transformer.tokenizer).get_vocab()
         return self.tokenise([""], max_length=self.max_length) == [[vocabulary.get(begin), vocabulary.get(end)]]
 
     def forward(self, input_ids: Int64[Tensor, "n t"], attention_mask: Int64[Tensor, "n t"]) -> Float[Tensor, "n d"]:
-        """Returns the pooled features, not normalised; padding has no influence."""
+        """Returns the pooled features of a padded batch, not normalised; padding has no influence.
+
+        For export, and for whoever has a padded batch; `encode` does the same without padding.
+        """
         hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling_mode == "cls":
-            features = hidden[:, 0]
-        else:
-            weights = attention_mask[..., None].to(hidden.dtype)
-            features = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+            return self._through_head(hidden[:, 0])
+        weights = attention_mask[..., None].to(hidden.dtype)
+        return self._through_head((hidden * weights).sum(dim=1) / weights.sum(dim=1))
+
+    def encode(self, input_ids: Int64[Tensor, " t"], lengths: Sequence[int]) -> Float[Tensor, "n d"]:
+        """Returns the pooled features of texts that lie one behind the other, not normalised.
+
+        Args:
+            input_ids: the tokens of all texts.
+            lengths: `n` tokens of each text, one at least. Texts sorted by length are fast.
+
+        Raises:
+            InputError: a text has no tokens.
+        """
+        if 0 in lengths:
+            raise InputError("a text without tokens has no features", remedy="leave empty texts out")
+        hidden = last_hidden_states(self.network, input_ids, lengths)
+        runs = equal_runs(lengths)
+        parts = hidden.split([num * length for num, length in runs])
+        features = []
+        for (num, length), part in zip(runs, parts, strict=True):
+            texts = part.view(num, length, -1)
+            features.append(texts[:, 0] if self.pooling_mode == "cls" else texts.mean(dim=1))
+        return self._through_head(torch.cat(features))
+
+    def _through_head(self, features: Float[Tensor, "n w"]) -> Float[Tensor, "n d"]:
         for module in self.head:
             dense = cast("Dense", module)
             features = dense.activation_function(dense.linear(features))

@@ -20,8 +20,8 @@ from vesalius.model.region_encoder import RegionEncoder
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.tables import write_table
 
-MAX_TOKENS = 4096
-"""Token slots of one forward pass without gradients."""
+MAX_TOKENS = 8192
+"""Tokens of one forward pass."""
 
 
 def encode_texts(
@@ -34,20 +34,17 @@ def encode_texts(
 ) -> Float[Tensor, "n d"]:
     """Returns the features of `texts` in their order, not normalised, with gradients where they are enabled.
 
-    Texts are grouped by length, so that hardly any padding is computed; the result is that of one padded batch up to
-    rounding.
+    Nothing that is computed is padding; the result is that of one padded batch up to rounding.
 
     Args:
         encoder: the text encoder.
         texts: `n` texts; none gives an empty array.
         max_length: longer texts are cut to this many tokens.
-        max_tokens: token slots of one pass.
+        max_tokens: tokens of one pass.
         advance: told the number of texts done after each pass, for a progress bar.
     """
     device = next(encoder.parameters()).device
-    groups = group_by_length(
-        encoder.tokenise(texts, max_length=max_length), pad_id=encoder.pad_id, max_tokens=max_tokens
-    )
+    groups = group_by_length(encoder.tokenise(texts, max_length=max_length), max_tokens=max_tokens)
     if not groups:
         return torch.zeros(0, encoder.width, device=device)
     features = []
@@ -62,7 +59,7 @@ def encode_texts(
 def encode_group(encoder: TextEncoder, group: TokenGroup) -> Float[Tensor, "n d"]:
     """Returns the features of a group's texts in the group's order, not normalised, with gradients where they are enabled."""
     device = next(encoder.parameters()).device
-    return encoder(group.input_ids.to(device), group.attention_mask.to(device))
+    return encoder.encode(group.input_ids.to(device), group.lengths)
 
 
 @torch.no_grad()
