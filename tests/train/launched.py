@@ -49,7 +49,8 @@ class Plan:
 def begin(function, arguments, place: dict[str, str], answer) -> None:
     """Runs `function` in a process that was just made and sends what it returns, or the error it raises."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background hands down that it is ignored
+    # A test run in the background hands down that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(place)
     try:
         answer.send(function(*arguments))
