@@ -90,8 +90,10 @@ def train(plan: Plan, run: Path, end: str = "", at: int = 0) -> list[float]:
     return [float(parameter.double().sum()) for parameter in stage.module.parameters()]
 
 
-def command(*arguments: str) -> None:
-    """Runs a command and ends as it ends."""
+def command(errors: Path, *arguments: str) -> None:
+    """Runs a command and ends as it ends; what it says on stderr goes to `errors`."""
+    with errors.open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
     sys.exit(main(arguments))
 
 
