@@ -25,7 +25,8 @@ import nibabel
 import numpy as np
 import torch
 
-from vesalius.corpus.crops import CropSampler, CropSettings, crop_stream
+from vesalius.corpus.crop_stream import CropStream
+from vesalius.corpus.crops import CropSampler, CropSettings
 from vesalius.folder import commit, write_text
 from vesalius.ids import CaseId, ResolvedLabel, local_concept_id
 from vesalius.train.progress import progress_bar
@@ -278,7 +279,9 @@ def draw_with_workers(store: CaseStore, num: int) -> float:
     )
     with progress_bar("Two workers", total=num) as advance:
         began = 0.0
-        for number, crop in enumerate(crop_stream(sampler, num=num, workers=2)):
+        stream = CropStream(sampler, crops_per_step=1, workers=2)
+        for number in range(num):
+            (crop,) = stream.draw()
             if number == 0:
                 began = time.perf_counter()
             if not crop.masks.flatten(1).any(dim=1).all():

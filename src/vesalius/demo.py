@@ -105,7 +105,14 @@ def run_demo(settings: DemoSettings, out: Path, *, recipe: str) -> dict[str, Any
     store = _cases(settings, graph, out / "cases")
     hashes = {"graph": sha256_of_folder(out / "graph"), "cases": sha256_of_folder(out / "cases")}
 
-    base = _evaluated(out, "base", settings, graph, sides, lambda: load_initial_encoder(settings.text.init))
+    base = _evaluated(
+        out,
+        "base",
+        settings,
+        graph,
+        sides,
+        lambda: load_initial_encoder(settings.text.init, pooling=settings.text.pooling),
+    )
     train_text(graph, sides, settings.text, out=out / "text", graph_hash=hashes["graph"])
     text = _evaluated(out, "text", settings, graph, sides, lambda: TextEncoder.load(out / "text" / ENCODER))
     train_regions(graph, sides, store, settings.regions, init=out / "text", out=out / "regions", hashes=hashes)

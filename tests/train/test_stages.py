@@ -7,47 +7,28 @@ from pathlib import Path
 import pytest
 import torch
 
+from vesalius import recipes
 from vesalius.corpus.crops import CropSettings
 from vesalius.errors import FolderError, SettingError
-from vesalius.model.region_encoder import UNET_SIZES
-from vesalius.model.region_model import RegionModelSize
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.train import run as runs
 from vesalius.train.log import read_metrics
-from vesalius.train.loop import LoopSettings
-from vesalius.train.optim import OptimSettings
-from vesalius.train.regions import RegionSettings, RegionStage, region_prompts
+from vesalius.train.region_memory import RegionMemorySettings
+from vesalius.train.regions import RegionStage, region_prompts
 from vesalius.train.run import load_region_model, train_regions, train_text
-from vesalius.train.text import TextData, TextSettings
 
-LOOP = LoopSettings(num_steps=10, validate_every=5, checkpoint_every=3, optim=OptimSettings(learning_rate=1e-3))
 GOLDEN = Path(__file__).with_name("golden_curves.json")
 """Losses of ten steps, fp32 on CPU. A change of method moves them and is told in CHANGELOG.md under Numbers."""
 
 
 @pytest.fixture
 def text_settings(tiny_encoder):
-    return TextSettings(
-        init=str(tiny_encoder),
-        data=TextData(batch_size=16, neighbourhood_size=4),
-        train_layers=2,
-        train_embeddings=True,
-        loop=LOOP,
-    )
+    return replace(recipes.text_tiny(), init=str(tiny_encoder))
 
 
 @pytest.fixture
 def region_settings():
-    return RegionSettings(
-        network=RegionModelSize(unet=UNET_SIZES["unet-tiny"], width=16),
-        crops=CropSettings(size=(24, 24, 16), max_regions=4),
-        crops_per_step=2,
-        text=TextData(batch_size=8, neighbourhood_size=1),
-        train_layers=1,
-        train_embeddings=False,
-        text_learning_rate_scale=0.1,
-        loop=replace(LOOP, keep="last"),
-    )
+    return recipes.regions_tiny()
 
 
 @pytest.fixture
@@ -79,12 +60,21 @@ def test_both_stages_learn(graph, sides, tiny_cases, text_run, region_settings, 
     assert sum(regions[-5:]) < 0.8 * sum(regions[:5])
 
 
-@pytest.mark.parametrize("stop_at", [4, 7])
+KINDS = {
+    "plain": {},
+    "in turn": {"updates": "alternating", "positives": "own"},
+    "with a memory": {"memory": RegionMemorySettings(size=20, begin_after=2)},
+}
+
+
+@pytest.mark.parametrize(("kind", "stop_at"), [("plain", 4), ("plain", 7), ("in turn", 8), ("with a memory", 8)])
 def test_a_stopped_run_of_stage_2_goes_on_bit_for_bit(
-    graph, sides, tiny_cases, text_run, region_settings, tmp_path, monkeypatch, stop_at
+    graph, sides, tiny_cases, text_run, region_settings, tmp_path, monkeypatch, kind, stop_at
 ):
+    settings = replace(region_settings, **KINDS[kind])
+
     def train(out):
-        train_regions(graph, sides, tiny_cases, region_settings, init=text_run, out=out, hashes={"cases": "c"})
+        train_regions(graph, sides, tiny_cases, settings, init=text_run, out=out, hashes={"cases": "c"})
 
     train(tmp_path / "whole")
     draw, drawn = RegionStage.draw, []
@@ -104,6 +94,42 @@ def test_a_stopped_run_of_stage_2_goes_on_bit_for_bit(
     (one, keys), (other, _) = (load_region_model(tmp_path / name) for name in ("whole", "stopped"))
     assert keys == ["UBERON:0000002", "UBERON:0000012", "UBERON:0000022", "UBERON:0000032"]
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_updates_in_turn_train_by_regions_and_by_pairs_alone(
+    graph, sides, tiny_cases, text_run, region_settings, tmp_path
+):
+    settings = replace(region_settings, updates="alternating")
+    train_regions(graph, sides, tiny_cases, settings, init=text_run, out=tmp_path / "run", hashes={})
+    lines = [line for line in read_metrics(tmp_path / "run") if "loss" in line]
+    for step, line in enumerate(lines):
+        if step % 2 == 0:
+            assert line["loss"] == pytest.approx(line["region_loss"])
+            assert "text_loss" not in line
+        else:
+            assert line["loss"] == pytest.approx(line["text_loss"] + line["projected_text_loss"])
+            assert "region_loss" not in line
+
+
+def test_a_memory_is_of_no_effect_before_it_begins_and_harder_then(
+    graph, sides, tiny_cases, text_run, region_settings, tmp_path
+):
+    for name, memory in (
+        ("plain", RegionMemorySettings()),
+        ("remembering", RegionMemorySettings(size=50, begin_after=3)),
+    ):
+        settings = replace(region_settings, memory=memory)
+        train_regions(graph, sides, tiny_cases, settings, init=text_run, out=tmp_path / name, hashes={})
+    plain, remembering = (losses(tmp_path / name, "region_loss") for name in ("plain", "remembering"))
+    assert plain[:4] == remembering[:4]  # begins after 3: remembers the 4th, is asked at the 5th
+    assert plain[4] != remembering[4]
+
+
+def test_workers_draw_what_the_training_process_would(graph, sides, tiny_cases, text_run, region_settings, tmp_path):
+    for workers in (0, 1):
+        settings = replace(region_settings, crop_workers=workers, loop=replace(region_settings.loop, num_steps=3))
+        train_regions(graph, sides, tiny_cases, settings, init=text_run, out=tmp_path / str(workers), hashes={})
+    assert read_metrics(tmp_path / "0") == read_metrics(tmp_path / "1")
 
 
 def test_a_finished_run_is_not_trained_again(graph, sides, text_run, text_settings, monkeypatch):
@@ -144,6 +170,7 @@ def test_the_handed_out_encoder_is_the_trained_one(text_run, tiny_encoder):
     ("wrong", "words"),
     [
         ({"crops_per_step": 0}, "give 1 or more"),
+        ({"crop_workers": -1}, "give 0 or more"),
         ({"crops": CropSettings(size=(16, 16, 16))}, "more than 16 voxels"),
     ],
 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool
-from torch.utils.data import DataLoader, Dataset
 
 from vesalius.arrays import Box, Voxels
 from vesalius.corpus.batch import RegionCrop
@@ -49,12 +48,6 @@ class CropSettings:
             raise SettingError(f"max_regions is {self.max_regions}", remedy="give 1 or more")
 
 
-class CropState(TypedDict):
-    """Where a crop sampler stands."""
-
-    step: int
-
-
 class CropSampler:
     """Draws crops around labelled structures.
 
@@ -68,7 +61,8 @@ class CropSampler:
     where that fits) and in the other structures: those of which `MIN_VISIBLE` lies in the crop, drawn with
     weight 1/√(number of their cases).
 
-    Each draw has a generator of its own, seeded by (seed, step): any process gives the same crop for a step.
+    Each draw has a number, and a generator of its own that (seed, number) decides: any process gives the same crop for a
+    number, in any order. Nothing is held that grows with the number of draws.
 
     Args:
         store: the cases.
@@ -93,7 +87,6 @@ class CropSampler:
         self._store = store
         self._settings = settings
         self._seed = seed
-        self._step = 0
         rows = [row for row in store.cases if row.split in splits]
         dataset_sizes = Counter(row.dataset for row in rows)
         self._rows = {row.case_id: row for row in rows}
@@ -117,25 +110,14 @@ class CropSampler:
         """The structures there are to draw, sorted."""
         return list(self._keys)
 
-    def state_dict(self) -> CropState:
-        """Returns where the sampler stands."""
-        return CropState(step=self._step)
+    def case_at(self, number: int) -> CaseId:
+        """Returns the case of a draw, without reading it."""
+        drawn, _ = self._drawn_at(number)
+        return drawn.case_id
 
-    def load_state_dict(self, state: CropState) -> None:
-        """Goes to where `state` was taken."""
-        self._step = state["step"]
-
-    def draw(self) -> RegionCrop:
-        """Returns the next crop; its first region is the one that was drawn."""
-        self._step += 1
-        return self.draw_at(self._step - 1)
-
-    def draw_at(self, step: int) -> RegionCrop:
-        """Returns the crop of a step; the sampler stays where it stands."""
-        rng = np.random.default_rng([self._seed, 2, step])
-        candidates = self._by_key[self._keys[rng.choice(len(self._keys), p=self._key_weights)]]
-        weights = np.array([self._case_weight[region.case_id] for region in candidates])
-        drawn = candidates[rng.choice(len(candidates), p=weights / weights.sum())]
+    def draw_at(self, number: int) -> RegionCrop:
+        """Returns the crop of a draw; its first region is the one that was drawn."""
+        drawn, rng = self._drawn_at(number)
         box = self._box_around(drawn, rng)
         image, regions, masks = self._read(drawn, box, rng)
         if self._settings.augment:
@@ -153,6 +135,12 @@ class CropSampler:
             modality=self._rows[drawn.case_id].modality,
             name=f"{drawn.case_id} {box[0]}–{box[1]}",
         )
+
+    def _drawn_at(self, number: int) -> tuple[Region, np.random.Generator]:
+        rng = np.random.default_rng([self._seed, 2, number])
+        candidates = self._by_key[self._keys[rng.choice(len(self._keys), p=self._key_weights)]]
+        weights = np.array([self._case_weight[region.case_id] for region in candidates])
+        return candidates[rng.choice(len(candidates), p=weights / weights.sum())], rng
 
     def _one_prompt(self, region: Region, rng: np.random.Generator) -> str:
         texts = self._texts[region.key, region.name]
@@ -209,45 +197,3 @@ class CropSampler:
         num_inside = np.count_nonzero(masks, axis=(1, 2, 3))
         least = 1 if self._settings.sampler == "published" else MIN_VISIBLE * np.array([r.num_voxels for r in regions])
         return np.asarray(num_inside >= least)
-
-
-class CropDataset(Dataset[RegionCrop]):
-    """The crops of some steps, for a DataLoader: item n is the crop of step `start` + n, whoever asks.
-
-    Args:
-        sampler: draws them.
-        start: first step.
-        num: steps.
-    """
-
-    def __init__(self, sampler: CropSampler, *, start: int = 0, num: int) -> None:
-        self._sampler = sampler
-        self._start = start
-        self._num = num
-
-    def __len__(self) -> int:
-        return self._num
-
-    def __getitem__(self, index: int) -> RegionCrop:
-        if not 0 <= index < self._num:
-            raise IndexError(index)
-        return self._sampler.draw_at(self._start + index)
-
-
-def crop_stream(sampler: CropSampler, *, start: int = 0, num: int, workers: int = 2) -> Iterator[RegionCrop]:
-    """Yields the crops of `num` steps in order, drawn ahead by worker processes; the same crops for any number of them.
-
-    Args:
-        sampler: draws them; it is pickled to the workers, which are started by forkserver.
-        start: first step.
-        num: steps.
-        workers: processes; with 0 this one draws.
-    """
-    return iter(
-        DataLoader(
-            CropDataset(sampler, start=start, num=num),
-            batch_size=None,
-            num_workers=workers,
-            multiprocessing_context="forkserver" if workers else None,
-        )
-    )

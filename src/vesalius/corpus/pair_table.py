@@ -153,6 +153,14 @@ class PairIndex:
             numbers = (self._owner(kind, row),)
         return all(SPLITS[self._sides.rows(number, number + 1)[0]] == side for number in numbers)
 
+    def side(self, concept_id: ConceptId) -> Split | None:
+        """Returns the side of the split that a concept is on; None where the graph has no such concept."""
+        try:
+            number = self._number_of(concept_id)
+        except KeyError:
+            return None
+        return SPLITS[self._sides.rows(number, number + 1)[0]]
+
     def text_pair(self, kind: PairKind, row: int) -> TextPair:
         """Returns the pair of a definition or synonym: the text as it stands, the name in lower case."""
         owner = self._owner(kind, row)

@@ -21,6 +21,7 @@ def contrastive_loss(
     positives: Bool[Tensor, "n m"],
     ignored: Bool[Tensor, "n m"] | None = None,
     share: tuple[int, int] = (0, 1),
+    num_asking: int | None = None,
 ) -> Float[Tensor, ""]:
     """Returns the symmetric contrastive loss in its log-sum-exp form, averaged over rows and columns.
 
@@ -42,6 +43,7 @@ def contrastive_loss(
         logit_scale: the multiplier of cosine similarity, positive.
         positives: pairs of one concept. Rows and columns without a positive do not count.
         ignored: pairs that are neither; must not overlap `positives`.
+        num_asking: rows behind these are no rows of the loss, but only answer its columns; None lets all ask.
         share: (k, p) computes the k-th of p shares of the rows and columns, every p-th one; the p shares add up to the loss.
 
     Raises:
@@ -53,7 +55,8 @@ def contrastive_loss(
         assert not (positives & ignored).any(), "a pair cannot be both positive and ignored"
     with torch.autocast(left.device.type, enabled=False):
         scaled, right = logit_scale.float() * left.float(), right.float()
-        rows = _one_way(scaled, right, positives, ignored, share)
+        asking = slice(num_asking)
+        rows = _one_way(scaled[asking], right, positives[asking], None if ignored is None else ignored[asking], share)
         columns = _one_way(right, scaled, positives.T, None if ignored is None else ignored.T, share)
     return (rows + columns) / 2
 

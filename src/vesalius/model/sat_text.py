@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Transformer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
@@ -23,6 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 from vesalius.errors import InputError, SettingError
 from vesalius.model.sat_file import DAMAGED, SatFile, Tokens
 from vesalius.model.text_encoder import TextEncoder
+from vesalius.model.text_source import PoolingName, longest, pooled
 
 MAX_LENGTH = 256
 PAD_ID = 0
@@ -34,12 +34,12 @@ class TowerKind:
 
     Attributes:
         model_type: architecture, as the transformers library names it.
-        pooling: ``mean`` of all tokens, ``cls`` (the first token), or ``pooler`` (the model's own tanh layer behind the first token).
+        pooling: how its tokens become one feature.
         hub: the model that towers of this kind were trained from.
     """
 
     model_type: Literal["mpnet", "bert"]
-    pooling: Literal["mean", "cls", "pooler"]
+    pooling: PoolingName
     hub: str
 
 
@@ -104,20 +104,8 @@ def text_tower(file: SatFile, base: str) -> TextEncoder:
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        transformer = Transformer(folder, max_seq_length=_max_length(config))
-    modules: list[nn.Module] = [
-        transformer,
-        Pooling(config.hidden_size, pooling_mode="mean" if kind.pooling == "mean" else "cls"),
-    ]
-    if kind.pooling == "pooler":
-        pooler = network.pooler.dense
-        modules.append(
-            Dense(
-                config.hidden_size, config.hidden_size, activation_function=nn.Tanh(),
-                init_weight=pooler.weight.detach().clone(), init_bias=pooler.bias.detach().clone(),
-            )
-        )  # fmt: skip
-    return TextEncoder(SentenceTransformer(modules=modules, device="cpu"))
+        transformer = Transformer(folder, max_seq_length=longest(config, MAX_LENGTH))
+    return pooled(transformer, kind.pooling)
 
 
 def kind_of(encoder: TextEncoder) -> str:
@@ -215,12 +203,6 @@ def _compare(config: Any, kind: TowerKind, sizes: Mapping[str, int], *, file: Sa
             )
 
 
-def _max_length(config: Any) -> int:
-    """Returns 256, or what the position embeddings have room for: MPNet's begin behind the row of the padding token."""
-    reserved = config.pad_token_id + 1 if config.model_type == "mpnet" else 0
-    return min(MAX_LENGTH, config.max_position_embeddings - reserved)
-
-
 def _check_tokenizer(tokenizer: Any, config: Any, *, base: str) -> None:
     vocabulary = tokenizer.get_vocab()
     if not tokenizer.is_fast or not {"[CLS]", "[SEP]"} <= vocabulary.keys():
@@ -253,6 +235,6 @@ def _published_tokenizer(tokenizer: Any, config: Any) -> PreTrainedTokenizerFast
         pad_token=tokenizer.convert_ids_to_tokens(PAD_ID),
         unk_token=tokenizer.unk_token,
         mask_token=tokenizer.mask_token,
-        model_max_length=_max_length(config),
+        model_max_length=longest(config, MAX_LENGTH),
         model_input_names=["input_ids", "attention_mask"],
     )

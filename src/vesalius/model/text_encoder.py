@@ -20,7 +20,7 @@ from vesalius.model.packed import equal_runs, last_hidden_states
 
 POOLING_MODES = ("mean", "cls")
 
-_DAMAGE = (
+DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError,
 )  # fmt: skip
 """What the libraries raise on a folder with files that are missing, truncated, or do not fit together."""
@@ -73,7 +73,7 @@ class TextEncoder(nn.Module):
             raise InputError("no sentence-transformers folder (no modules.json)", where=name, remedy="check the path")
         try:
             model = SentenceTransformer(name, device="cpu", local_files_only=not str(source).startswith("hub:"))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
                 f"cannot be loaded ({reason[0]})", where=name, remedy="check that the folder is complete"
@@ -131,6 +131,26 @@ class TextEncoder(nn.Module):
         tokenizer = cast("Any", self._transformer.tokenizer)
         encoded = tokenizer(list(texts), truncation=True, max_length=max_length, add_special_tokens=True)
         return cast("list[list[int]]", encoded["input_ids"])
+
+    def word_starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns for each token of each whole text, special tokens left out, at which character the token's word begins.
+
+        Raises:
+            SettingError: the tokenizer does not know.
+        """
+        if not texts:
+            return []
+        tokenizer = cast("Any", self._transformer.tokenizer)
+        if not tokenizer.is_fast:
+            raise SettingError("windows of texts need a fast tokenizer", remedy="set window_share to 0")
+        encoded = tokenizer(list(texts), truncation=False, add_special_tokens=False, verbose=False)
+        starts = []
+        for row in encoded.encodings:
+            begins: dict[int, int] = {}
+            for word, (begin, _) in zip(row.word_ids, row.offsets, strict=True):
+                begins.setdefault(word, begin)
+            starts.append([begins[word] for word in row.word_ids])
+        return starts
 
     def puts_around(self, begin: str, end: str) -> bool:
         """Whether a text is tokenised as `begin` … `end`."""

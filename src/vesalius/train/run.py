@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,14 @@ from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.export import write_model_card
 from vesalius.model.region_model import RegionModel
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
+from vesalius.model.text_source import PoolingName, load_text_encoder
 from vesalius.train.config import to_yaml
 from vesalius.train.engine import Engine
 from vesalius.train.log import read_metrics
 from vesalius.train.loop import fit
 from vesalius.train.region_file import read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
-from vesalius.train.text import TextSettings, TextStage, validation_graph
+from vesalius.train.text import TextData, TextSettings, TextStage, validation_graph
 from vesalius.volumes.store import CaseStore
 
 KIND = "run"
@@ -54,13 +56,18 @@ MINILM_ORIGIN = Origin(
 )
 
 
-def load_initial_encoder(init: str) -> TextEncoder:
-    """Returns the encoder that `TextSettings.init` names."""
-    return TextEncoder.load(bundled_minilm() if init == MINILM else init)
+def load_initial_encoder(init: str, *, pooling: PoolingName | None = None) -> TextEncoder:
+    """Returns the encoder that `TextSettings.init` names.
+
+    Raises:
+        InputError: it cannot be loaded.
+        SettingError: `pooling` is missing or has no effect, see `load_text_encoder`.
+    """
+    return load_text_encoder(bundled_minilm() if init == MINILM else init, pooling=pooling)
 
 
 def load_encoder(name: str) -> TextEncoder:
-    """Returns the encoder of a run folder, a sentence-transformers folder, ``minilm`` or ``hub:OWNER/NAME``."""
+    """Returns the encoder of a run folder, or of what `load_initial_encoder` takes."""
     inside = Path(name) / ENCODER
     return load_initial_encoder(str(inside) if inside.is_dir() else name)
 
@@ -92,7 +99,7 @@ def train_text(
     processes = engine.processes
     if processes.from_first(lambda: _begin(out, settings, inputs)):
         return
-    encoder = load_initial_encoder(settings.init)
+    encoder = load_initial_encoder(settings.init, pooling=settings.pooling)
     stage = TextStage(encoder, graph=graph, sides=sides, settings=settings, pairs=pairs, processes=processes)
     fit(stage, settings.loop, run=out, engine=engine)
 
@@ -113,9 +120,7 @@ def train_text_on(graph: Path, settings: TextSettings, *, out: Path, graph_hash:
         FolderError: `graph` holds no graph, or with a mixture no pair index.
     """
     if settings.data.mixture:
-        pairs = PairIndex(graph)
-        # Made once more by the stage; here it refuses a mixture that the graph cannot give before an encoder is fetched.
-        MixtureSampler(pairs, parts=settings.data.mixture, batch_size=settings.data.batch_size)
+        pairs = _pairs_of(graph, settings.data)
         read, sides = validation_graph(StoredGraph(graph), pairs, settings.data)
         train_text(read, sides, settings, out=out, graph_hash=graph_hash, pairs=pairs)
     else:
@@ -132,6 +137,7 @@ def train_regions(
     init: Path,
     out: Path,
     hashes: Mapping[str, str],
+    pairs: PairTable | None = None,
 ) -> None:
     """Runs stage 2 into the run folder `out`, from the run `init`; resumes as `train_text` does.
 
@@ -139,13 +145,14 @@ def train_regions(
     encoder start from its weights too; `settings.network` must be its shape, see `with_network_of`.
 
     Args:
-        graph: knowledge.
+        graph: knowledge; with `pairs`, the concepts that validate and those of the regions are enough.
         sides: concept → side of the split.
         store: cases.
         settings: everything that decides the run.
         init: a finished run.
         out: the run folder.
         hashes: name → hash of the folders read, for the manifest.
+        pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
 
     Raises:
         SettingError: `out` holds a run with other settings or other inputs, or `init` a network of another shape.
@@ -160,10 +167,13 @@ def train_regions(
     if processes.from_first(lambda: _begin(out, settings, hashes)):
         return
     encoder = TextEncoder.load(init / ENCODER)
-    stage = RegionStage(encoder, graph=graph, sides=sides, store=store, settings=settings, processes=processes)
+    stage = RegionStage(
+        encoder, graph=graph, sides=sides, store=store, settings=settings, pairs=pairs, processes=processes
+    )
     if weights is not None:
         weights.load_into(stage.module)
-    fit(stage, settings.loop, run=out, engine=engine)
+    with closing(stage):
+        fit(stage, settings.loop, run=out, engine=engine)
 
     def export() -> None:
         _export(encoder, out)
@@ -172,6 +182,38 @@ def train_regions(
         _finish(out, stage="regions", origins=origins, inputs=hashes, seed=settings.loop.seed)
 
     processes.from_first(export)
+
+
+def train_regions_on(
+    graph: Path,
+    store: CaseStore,
+    settings: RegionSettings,
+    *,
+    init: Path,
+    out: Path,
+    hashes: Mapping[str, str],
+) -> None:
+    """Runs stage 2 on a graph folder: in memory where concepts come in neighbourhoods, from its pair index with a mixture.
+
+    Raises:
+        SettingError: as `train_regions`; or a part of the mixture has nothing to draw.
+        FolderError: as `train_regions`; or `graph` holds no graph, or with a mixture no pair index.
+    """
+    if settings.text.mixture:
+        pairs = _pairs_of(graph, settings.text)
+        shown = {region.concept_id for row in store.cases for region in store.regions(row.case_id)}
+        read, sides = validation_graph(StoredGraph(graph), pairs, settings.text, further=sorted(shown))
+        train_regions(read, sides, store, settings, init=init, out=out, hashes=hashes, pairs=pairs)
+    else:
+        read = read_graph(graph)
+        train_regions(read, split_concepts(read), store, settings, init=init, out=out, hashes=hashes)
+
+
+def _pairs_of(graph: Path, data: TextData) -> PairIndex:
+    """Opens the pair index of a graph; refuses a mixture that it cannot give before an encoder is fetched."""
+    pairs = PairIndex(graph)
+    MixtureSampler(pairs, parts=data.mixture, batch_size=data.batch_size)
+    return pairs
 
 
 def with_network_of(init: Path, settings: RegionSettings, *, asked: bool) -> RegionSettings:

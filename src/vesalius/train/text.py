@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from vesalius.corpus.batch import Ancestors, TextBatch, text_batch
 from vesalius.corpus.mixture import MixturePart, MixtureSampler
-from vesalius.corpus.pair_table import GraphPairs, PairTable, held_out_concepts
+from vesalius.corpus.pair_table import GraphPairs, PairIndex, PairTable, held_out_concepts
 from vesalius.corpus.pairs import Fillers, RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
 from vesalius.corpus.tokens import TokenGroup, group_by_length
@@ -27,10 +28,12 @@ from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.aligner import LogitScale
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder
+from vesalius.model.text_source import PoolingName
 from vesalius.predict.embed import MAX_TOKENS, encode_group
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 from vesalius.train.processes import Processes
+from vesalius.train.windows import random_windows
 
 ANATOMY = ("uberon",)
 NUM_VALIDATION_CONCEPTS = 2000
@@ -50,6 +53,7 @@ class TextData:
         sources: sources whose texts are trained on; with a mixture its parts name them, and this is empty.
         batch_size: pairs a step.
         max_length: longer texts are cut to this many tokens.
+        window_share: probability that a longer text gives a random window of itself and not its beginning.
         definition_share: probability of a definition where a concept has both kinds.
         relation_share: probability of a relation where a concept has one.
         relation_forms: the forms a relation may have, each drawn equally often.
@@ -60,6 +64,7 @@ class TextData:
     sources: tuple[str, ...] = ANATOMY
     batch_size: int = 128
     max_length: int = 64
+    window_share: float = 0.0
     definition_share: float = 0.5
     relation_share: float = 0.0
     relation_forms: tuple[RelationForm, ...] = BOTH_FORMS
@@ -67,7 +72,9 @@ class TextData:
     mixture: tuple[MixturePart, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses settings that would have no effect."""
+        """Refuses values that cannot work, and settings that would have no effect."""
+        if not 0 <= self.window_share <= 1:
+            raise SettingError(f"window_share is {self.window_share}", remedy="give a value from 0 to 1")
         if not self.relation_forms:
             raise SettingError("relation_forms is empty", remedy="give published, sentence, or both")
         if self.relation_forms != BOTH_FORMS and not self.relation_share:
@@ -89,7 +96,8 @@ class TextSettings:
     """Everything that decides a run of stage 1.
 
     Attributes:
-        init: ``minilm`` (bundled), a sentence-transformers folder, or ``hub:OWNER/NAME``.
+        init: ``minilm`` (bundled), a folder, or ``hub:OWNER/NAME``: a sentence-transformers model or a plain transformer.
+        pooling: how a plain transformer's tokens become one feature; None where the model says so, or is known.
         data: what is drawn.
         train_layers: how many of the last layers are trained.
         train_embeddings: whether token embeddings are trained.
@@ -103,6 +111,7 @@ class TextSettings:
     train_embeddings: bool
     logit_scale_learning_rate_scale: float = 10.0
     loop: LoopSettings
+    pooling: PoolingName | None = None
 
 
 class TextStream:
@@ -114,6 +123,7 @@ class TextStream:
         data: what is drawn.
         seed: decides every draw.
         pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
+        encoder: what tokenises, for random windows; only needed where `data` asks for them.
     """
 
     def __init__(
@@ -124,7 +134,11 @@ class TextStream:
         *,
         seed: int,
         pairs: PairTable | None = None,
+        encoder: TextEncoder | None = None,
     ) -> None:
+        self._data = data
+        self._seed = seed
+        self._encoder = encoder
         self._sampler: PairSampler | MixtureSampler
         if data.mixture:
             table = pairs or GraphPairs(graph, sides)
@@ -139,7 +153,16 @@ class TextStream:
 
     def draw(self) -> TextBatch:
         """Returns the next batch."""
-        return text_batch(self._sampler.draw(), ancestors=self._ancestors, fillers=self._fillers)
+        rng = np.random.default_rng([self._seed, 3, self._sampler.state_dict()["step"]])
+        batch = text_batch(self._sampler.draw(), ancestors=self._ancestors, fillers=self._fillers)
+        if not self._data.window_share:
+            return batch
+        assert self._encoder is not None, "windows are asked for, but nothing that tokenises"
+        texts = random_windows(
+            [*batch.left, *batch.right], self._encoder,
+            max_length=self._data.max_length, share=self._data.window_share, rng=rng,
+        )  # fmt: skip
+        return replace(batch, left=texts[: len(batch.left)], right=texts[len(batch.left) :])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where the stream stands."""
@@ -180,16 +203,19 @@ def siblings(graph: Graph, concepts: Collection[ConceptId]) -> dict[ConceptId, l
     }
 
 
-def validation_graph(stored: StoredGraph, pairs: PairTable, data: TextData) -> tuple[Graph, dict[ConceptId, Split]]:
+def validation_graph(
+    stored: StoredGraph, pairs: PairIndex, data: TextData, *, further: Collection[ConceptId] = ()
+) -> tuple[Graph, dict[ConceptId, Split]]:
     """Returns some validation concepts of the trained sources with their texts, and their side: enough to validate by.
 
     Args:
         stored: the graph, which may be larger than memory.
         pairs: its pairs.
         data: what is trained on.
+        further: concepts that are wanted too; those that the graph lacks are left out.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none to validate by.
     """
     found = held_out_concepts(pairs, "validation", sources=data.trained_sources, num=NUM_VALIDATION_CONCEPTS)
     if not found:
@@ -199,7 +225,13 @@ def validation_graph(stored: StoredGraph, pairs: PairTable, data: TextData) -> t
             remedy="build a larger graph, or train on more of its sources",
         )
     sides: dict[ConceptId, Split] = dict.fromkeys(found, "validation")
-    return Graph(stored.concepts(found), [], stored.origins), sides
+    sides |= {concept: side for concept in further if (side := pairs.side(concept)) is not None}
+    return Graph(stored.concepts(list(sides)), [], stored.origins), sides
+
+
+def validation_sources(data: TextData) -> tuple[str, ...]:
+    """Returns the sources whose concepts validate: anatomy, or with a mixture those of its own."""
+    return data.trained_sources if data.mixture else ANATOMY
 
 
 class TextModel(nn.Module):
@@ -241,7 +273,7 @@ class TextStage:
         self._sides = sides
         self._settings = settings
         self._processes = processes or Processes()
-        self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed, pairs=pairs)
+        self._stream = TextStream(graph, sides, settings.data, seed=settings.loop.seed, pairs=pairs, encoder=encoder)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Returns the open layers, and the logit scale at its multiple of their learning rate."""
@@ -283,11 +315,14 @@ class TextStage:
         return len(self._processes.share(batch.batch.left))
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Returns mean MRR, and MRR by task, on validation concepts: anatomy, or with a mixture those of its sources."""
+        """Returns mean MRR, and MRR by task, on validation concepts, see `validation_sources`."""
         data = self._settings.data
-        sources = data.trained_sources if data.mixture else ANATOMY
         return validation_scores(
-            self.module.encoder, self._graph, sides=self._sides, max_length=data.max_length, sources=sources
+            self.module.encoder,
+            self._graph,
+            sides=self._sides,
+            max_length=data.max_length,
+            sources=validation_sources(data),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -349,7 +384,7 @@ def text_share(
         batch=batch,
         groups=group_by_length(tokens, max_tokens=MAX_TOKENS),
         num=len(own),
-        places=torch.tensor([places[text] for text in texts]),
+        places=torch.tensor([places[text] for text in texts], dtype=torch.int64),
     )
 
 
