@@ -47,10 +47,13 @@ def equal_ids(context: Context) -> Work:
 
 
 def related_ids(context: Context) -> Work:
-    """Finds ancestors and descendants; each concept has 50 ancestors."""
+    """Finds ancestors and descendants; a concept has 50 ancestors, of which a dozen are in the batch, as with concepts of UBERON."""
     ids = concept_ids(_num(NUM_IDS, context))
     rng = random.Random(1)  # noqa: S311
-    above = {concept: frozenset(rng.sample(ids, 50)) for concept in ids}
+    above = {
+        concept: frozenset(ConceptId(f"UBERON:{number:07d}") for number in rng.sample(range(4 * len(ids)), 50))
+        for concept in ids
+    }
     return Work(step=lambda: relatives(ids, ancestors=above.__getitem__))
 
 
