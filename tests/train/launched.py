@@ -49,6 +49,8 @@ class Plan:
 def begin(function, arguments, place: dict[str, str], answer) -> None:
     """Runs `function` in a process that was just made and sends what it returns, or the error it raises."""
     torch.set_num_threads(1)
+    # A test run in the background hands down that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(place)
     try:
         answer.send(function(*arguments))
@@ -88,8 +90,10 @@ def train(plan: Plan, run: Path, end: str = "", at: int = 0) -> list[float]:
     return [float(parameter.double().sum()) for parameter in stage.module.parameters()]
 
 
-def command(*arguments: str) -> None:
-    """Runs a command and ends as it ends."""
+def command(errors: Path, *arguments: str) -> None:
+    """Runs a command and ends as it ends; what it says on stderr goes to `errors`."""
+    with errors.open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
     sys.exit(main(arguments))
 
 

@@ -47,12 +47,12 @@ def signal_when_training(run, number, which=slice(None)):
 
 
 @pytest.mark.parametrize(("num", "by", "number"), [(1, "torchrun", signal.SIGTERM), (2, "srun", signal.SIGUSR1)])
-def test_a_stop_signal_ends_a_run_behind_a_checkpoint(launch, training, tmp_path, capfd, num, by, number):
+def test_a_stop_signal_ends_a_run_behind_a_checkpoint(launch, training, tmp_path, num, by, number):
     run = tmp_path / "run"
     meanwhile = signal_when_training(run, number, which=slice(1))  # of two processes, the first alone is told
-    outcomes = launch(num, launched.command, *training, by=by, meanwhile=meanwhile)
+    outcomes = launch(num, launched.command, tmp_path / "errors", *training, by=by, meanwhile=meanwhile)
     assert [outcome.exit_code for outcome in outcomes] == [75] * num
-    said = re.findall(r"^vesalius: (.*)$", capfd.readouterr().err, re.MULTILINE)
+    said = re.findall(r"^vesalius: (.*)$", (tmp_path / "errors").read_text(), re.MULTILINE)
     steps = [line["step"] for line in read_metrics(run)]
     assert said == [f"stopped by {signal.Signals(number).name} after step {steps[-1]}, which is saved – "
                     "the same command goes on from there"]  # fmt: skip
@@ -60,19 +60,19 @@ def test_a_stop_signal_ends_a_run_behind_a_checkpoint(launch, training, tmp_path
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_an_interrupted_run_says_so_in_a_line(launch, training, tmp_path, capfd):
+def test_an_interrupted_run_says_so_in_a_line(launch, training, tmp_path):
     meanwhile = signal_when_training(tmp_path / "run", signal.SIGINT)
-    (outcome,) = launch(1, launched.command, *training, meanwhile=meanwhile)
+    (outcome,) = launch(1, launched.command, tmp_path / "errors", *training, meanwhile=meanwhile)
     assert outcome.exit_code == 130
-    error = capfd.readouterr().err
+    error = (tmp_path / "errors").read_text()
     assert "interrupted; give the same command again to go on" in error
     assert "Traceback" not in error
 
 
-def test_srun_that_does_not_say_how_many_run_on_a_machine_is_refused(launch, training, capfd):
-    (outcome,) = launch(1, launched.command, *training, place={"SLURM_STEP_NUM_TASKS": "3"})
+def test_srun_that_does_not_say_how_many_run_on_a_machine_is_refused(launch, training, tmp_path):
+    (outcome,) = launch(1, launched.command, tmp_path / "errors", *training, place={"SLURM_STEP_NUM_TASKS": "3"})
     assert outcome.exit_code == 2
-    assert "give --nodes and --ntasks-per-node" in capfd.readouterr().err
+    assert "give --nodes and --ntasks-per-node" in (tmp_path / "errors").read_text()
 
 
 def faked(folder, name, text):

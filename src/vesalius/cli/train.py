@@ -44,6 +44,7 @@ def text(
     """
     from vesalius import recipes
     from vesalius.folder import sha256_of_folder
+    from vesalius.train.engine import is_first_process
     from vesalius.train.run import train_text_on
     from vesalius.train.text import TextSettings
 
@@ -57,7 +58,8 @@ def text(
         },
     )  # fmt: skip
     train_text_on(graph, settings, out=out, graph_hash=sha256_of_folder(graph))
-    print(f"encoder: {out / 'encoder'}")
+    if is_first_process():
+        print(f"encoder: {out / 'encoder'}")
 
 
 def regions(
@@ -104,6 +106,7 @@ def regions(
     """
     from vesalius import recipes
     from vesalius.folder import sha256_of_folder
+    from vesalius.train.engine import is_first_process
     from vesalius.train.regions import RegionSettings
     from vesalius.train.run import train_regions_on, with_network_of
     from vesalius.volumes.store import CaseStore
@@ -122,7 +125,8 @@ def regions(
     store = CaseStore.open(cases)
     hashes = {"graph": sha256_of_folder(graph), "cases": store.sha256}
     train_regions_on(graph, store, settings, init=init, out=out, hashes=hashes)
-    print(f"encoder: {out / 'encoder'}")
+    if is_first_process():
+        print(f"encoder: {out / 'encoder'}")
 
 
 COMMANDS = {"text": text, "regions": regions}

@@ -68,7 +68,9 @@ class PromptProjection(nn.Module):
             raise SettingError(
                 f"no embedding of modality {modality!r}", remedy=f"there are {', '.join(self.modalities)}"
             )
-        rows = torch.tensor([MODALITIES.index(modality) for modality in modalities], device=features.device)
+        rows = torch.tensor(
+            [MODALITIES.index(modality) for modality in modalities], dtype=torch.int64, device=features.device
+        )
         return self.projection(features) + self.modality_embedding(rows)
 
 

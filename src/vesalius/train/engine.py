@@ -83,6 +83,11 @@ class Engine:
         _restore_random_states(states[self.processes.rank % len(states)], self.device)
 
 
+def is_first_process() -> bool:
+    """Returns whether this process is the one that speaks, of those that a launcher started together."""
+    return _launch().environment.global_rank() == 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Launch:
     """What started this process: how many there are, and how many on this machine."""

@@ -86,11 +86,11 @@ def progress_bar(description: str, *, total: int, done: int = 0, console: Consol
             progress.below = below or progress.below
             progress.update(task, advance=amount, note=note)
             if above:
-                progress.console.print(above, markup=False, highlight=False)
+                progress.console.print(above, markup=False, highlight=False, soft_wrap=True)
             if below and not progress.console.is_terminal and time.monotonic() - printed >= PLAIN_EVERY_S:
                 printed = time.monotonic()
                 done = f"{progress.tasks[0].completed:.0f} of {total}"
-                progress.console.print(f"{description}: {done}  {below}", markup=False, highlight=False)
+                progress.console.print(f"{description}: {done}  {below}", markup=False, highlight=False, soft_wrap=True)
 
         yield advance
 
