@@ -38,7 +38,7 @@ from torch import Tensor
 from vesalius.folder import commit, write_text
 from vesalius.train.progress import progress_bar
 
-MODULES = ("training_text", "training_regions", "training_parts")
+MODULES = ("training_text", "training_regions", "training_data", "training_parts")
 """Where the cases are, in the order of the page."""
 
 FAILED, UNEQUAL = 1, 3

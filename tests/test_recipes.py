@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vesalius import recipes
+from vesalius.cli import main
 from vesalius.corpus.pair_index import write_pair_index
 from vesalius.errors import SettingError
 from vesalius.folder import sha256_of_folder
@@ -101,3 +102,20 @@ def test_the_published_method_runs_whole_in_small(related, store_graph, tiny_enc
     ]  # fmt: skip
     assert {"validation/definition_to_name_mrr", "validation/synonym_to_name_mrr"} <= set(lines[-1])
     assert (tmp_path / "regions" / "encoder" / "modules.json").is_file()
+
+
+def test_overrides_of_the_command_line_reach_the_run(graph, store_graph, tiny_encoder, tiny_cases, tmp_path):
+    folder = str(store_graph(graph))
+    text, regions = tmp_path / "text", tmp_path / "regions"
+    few = ["--num-steps", "2", "--cached-gradients", "--train-layers", "1"]
+    start = ["--recipe", "text-tiny", "--init", str(tiny_encoder), "--freeze-embeddings", "--batch-size", "6"]
+    assert main(["train", "text", "--graph", folder, "--out", str(text), *start, *few]) == 0
+    held = from_yaml(TextSettings, text / "config.yaml")
+    assert (held.train_layers, held.train_embeddings, held.data.batch_size) == (1, False, 6)
+    assert (held.loop.num_steps, held.loop.cached_gradients) == (2, True)
+    start = ["--recipe", "regions-tiny", "--init", str(text), "--cases", str(tiny_cases.place.path)]
+    more = ["--workers", "0", "--memory", "8", "--crops-per-step", "1", "--max-regions", "3", "--size", "unet-tiny"]
+    assert main(["train", "regions", "--graph", folder, "--out", str(regions), *start, *few, *more]) == 0
+    held = from_yaml(RegionSettings, regions / "config.yaml")
+    assert (held.crop_workers, held.memory.size, held.crops_per_step, held.crops.max_regions) == (0, 8, 1, 3)
+    assert (held.train_layers, held.loop.cached_gradients) == (1, True)

@@ -16,6 +16,7 @@ from vesalius.train.log import PERFORMANCE, read_metrics
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import OptimSettings
 from vesalius.train.processes import Processes
+from vesalius.train.region_memory import RegionMemorySettings
 from vesalius.train.regions import RegionSettings
 from vesalius.train.text import TextData, TextSettings
 
@@ -43,6 +44,8 @@ def region_plan(text_plan):
         train_embeddings=False,
         text_learning_rate_scale=0.1,
         loop=LOOP,
+        memory=RegionMemorySettings(size=9),
+        crop_workers=0,
     )
     return replace(text_plan, settings=settings)
 
