@@ -164,9 +164,9 @@ class Case:
     unit: str = "steps"
     note: str = ""
     tolerance: float = 1e-5
-    repeats: int = 3
+    repeats: int = 2
     warmups: int = 1
-    steps: int = 2
+    steps: int = 1
     quick: bool = True
 
 

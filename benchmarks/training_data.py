@@ -191,7 +191,7 @@ CASES: tuple[Case, ...] = (
             ),
         ),
         note="UNET, 2 crops of 96³ with 10 regions from a CT of 512×512×200, 128 pairs by MiniLM.",
-        repeats=2,
+        repeats=1,
         warmups=1,
         steps=3,
     ),

@@ -271,7 +271,7 @@ def pooling_case(num_masks: int, goals: tuple[Goal, ...]) -> Case:
         },
         goals=goals,
         tolerance=1e-6,
-        steps=5,
+        steps=3,
     )
 
 
@@ -350,7 +350,7 @@ CASES: tuple[Case, ...] = (
         name="regions-crops",
         title=f"Region step, UNET, {NUM_MASKS} masks: cost against crop",
         unit="Mvoxels",
-        repeats=2,
+        repeats=1,
         quick=False,
         sides={
             "×".join(map(str, shape)): step(encode_ours, shape=shape, compared=False)

@@ -434,6 +434,8 @@ CASES = (
         title="Text step, cost against work (MiniLM)",
         unit="pairs",
         sides={name: Side(prepare=without_outcome(prepare)) for name, prepare in COST.items()},
+        repeats=1,
+        steps=2,
         quick=False,
     ),
     Case(
