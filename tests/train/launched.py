@@ -87,12 +87,11 @@ def train(plan: Plan, run: Path, end: str = "", at: int = 0) -> dict[str, float]
     elif end and (end != "exit" or engine.processes.rank == 1):
         _end_at(stage, end, at)
     fit(stage, plan.settings.loop, run=run, engine=engine)
+    # A bias ahead of a norm is left out: its gradient is rounding alone, and Adam makes a step of it.
     return {
         name: float(parameter.double().sum())
         for name, parameter in stage.module.named_parameters()
-        if not name.endswith(
-            "conv.bias"
-        )  # the norm behind it takes it out again: its gradient is rounding, which Adam makes a step
+        if not name.endswith("conv.bias")
     }
 
 
