@@ -39,6 +39,7 @@ def region_plan(text_plan):
         network=RegionModelSize(unet=UNetSize(channels=(4, 6)), width=16),
         crops=CropSettings(size=(16, 16, 8), max_regions=4),
         crops_per_step=3,
+        crop_workers=0,
         text=TextData(batch_size=8, neighbourhood_size=1),
         train_layers=1,
         train_embeddings=False,
