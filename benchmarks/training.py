@@ -21,6 +21,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -28,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -196,9 +197,8 @@ def measure(
     environment |= {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
         killed = "killed, most likely for want of memory" if done.returncode == -9 else f"exit code {done.returncode}"
-        raise SideError(f"{killed}: {lines[-1]}" if lines else killed)
+        raise SideError(f"{killed}: {said_last(done.stderr)}")
     ranks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("rank-*.json"))]
     return Measured(
         seconds=statistics.median(max(times) for times in zip(*(rank["times"] for rank in ranks), strict=True)),
@@ -211,6 +211,13 @@ def measure(
         device_mb=sum(rank["device_mb"] for rank in ranks),
         numbers=ranks[0]["numbers"],
     )
+
+
+def said_last(stderr: str) -> str:
+    """Returns the line that names the first exception of a process, or the last line where there is none."""
+    lines = [line for line in stderr.replace("\r", "\n").splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"(\[rank\d+\]: )?[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (named[:1] or lines[-1:] or ["it said nothing"])[0]
 
 
 def median(runs: Sequence[Measured]) -> Measured:
@@ -300,7 +307,7 @@ def in_group(side: Side, context: Context) -> Iterator[Context]:
     rank = torch.distributed.get_rank()
     device = torch.device("cuda", rank) if context.device.type == "cuda" else context.device
     try:
-        yield Context(device=device, quick=context.quick, rank=rank, num_processes=side.processes)
+        yield replace(context, device=device, rank=rank, num_processes=side.processes)
     finally:
         torch.distributed.destroy_process_group()
 
