@@ -100,19 +100,6 @@ class Agreement:
             "disagreements": [asdict(finding) for finding in self.findings if not finding.agrees],
         }
 
-    def as_markdown(self) -> str:
-        """Returns the table as Markdown."""
-        lines = [
-            "| statement | measured | agree | stated alone | agree | different statements |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in self.table():
-            whole, alone = _share(row["agree"], row["num"]), _share(row["agree_stated"], row["num_stated"])
-            lines.append(
-                f"| {row['kind']} | {row['num']:,} | {whole} | {row['num_stated']:,} | {alone} | {row['num_statements']:,} |"
-            )
-        return "\n".join(lines) + "\n"
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
@@ -315,7 +302,3 @@ def _in_range(kind: Literal["volume_ml", "density_hu"], item: _Measured, measure
 def _triple(values: np.ndarray) -> tuple[int, int, int]:
     i, j, k = values.tolist()
     return i, j, k
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
