@@ -46,7 +46,6 @@ def region_plan(text_plan):
         text_learning_rate_scale=0.1,
         loop=LOOP,
         memory=RegionMemorySettings(size=9),
-        crop_workers=0,
     )
     return replace(text_plan, settings=settings)
 
