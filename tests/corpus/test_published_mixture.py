@@ -201,7 +201,7 @@ def test_the_recipe_holds_the_published_schedule_and_survives_yaml(tmp_path):
 def test_batches_of_the_recipe_hold_out_and_mask(published):
     graph = read_graph(published / "graph")
     sides = split_concepts(graph)
-    data = replace(recipes.sat_text().data, batch_size=64)
+    data = replace(recipes.sat_text().data, batch_size=64, window_share=0.0)
     from_disk = TextStream(graph, {}, data, seed=1, pairs=PairIndex(published / "graph"))
     in_memory = TextStream(graph, sides, data, seed=1)
     for _ in range(4):

@@ -177,3 +177,45 @@ def test_the_handed_out_encoder_is_the_trained_one(text_run, tiny_encoder):
 def test_region_settings_that_cannot_work_are_refused(region_settings, wrong, words):
     with pytest.raises(SettingError, match=words):
         replace(region_settings, **wrong)
+
+
+def test_cached_gradients_work_beside_a_frozen_encoder(graph, sides, tiny_cases, text_run, region_settings, tmp_path):
+    loop = replace(region_settings.loop, num_steps=2)
+    for name, cached in (("plain", False), ("cached", True)):
+        settings = replace(region_settings, train_layers=0, loop=replace(loop, cached_gradients=cached))
+        train_regions(graph, sides, tiny_cases, settings, init=text_run, out=tmp_path / name, hashes={})
+    assert losses(tmp_path / "cached") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"train_layers": 0, "train_embeddings": False}, "every layer of the encoder is frozen"),
+        ({"data": replace(recipes.text_tiny().data, max_length=4000)}, "max_length is 4000, but the encoder has"),
+    ],
+)
+def test_text_settings_that_cannot_work_are_refused(graph, sides, text_settings, tmp_path, wrong, words):
+    with pytest.raises(SettingError, match=words):
+        train_text(graph, sides, replace(text_settings, **wrong), out=tmp_path / "run", graph_hash="g")
+
+
+def test_an_unfinished_run_does_not_go_on_from_other_inputs(
+    graph, sides, tiny_cases, text_run, text_settings, region_settings, tmp_path, monkeypatch
+):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    other = tmp_path / "other"
+    train_text(graph, sides, replace(text_settings, train_layers=1), out=other, graph_hash="g")
+    monkeypatch.setattr(runs, "fit", stopped)
+
+    def train(init, cases):
+        train_regions(
+            graph, sides, tiny_cases, region_settings, init=init, out=tmp_path / "regions", hashes={"cases": cases}
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        train(text_run, "c")
+    for init, cases in ((text_run, "d"), (other, "c")):
+        with pytest.raises(SettingError, match="on other inputs"):
+            train(init, cases)

@@ -90,7 +90,8 @@ class _MeanOverMasks(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, masks: Tensor) -> Tensor:
         rows = as_rows(features)
         dtype = exact_dtype(features.dtype)
-        sums = torch.stack([sums_of(rows[piece], masks[:, piece], dtype) for piece in pieces(rows)]).sum(dim=0)
+        with torch.autocast(features.device.type, enabled=False):
+            sums = torch.stack([sums_of(rows[piece], masks[:, piece], dtype) for piece in pieces(rows)]).sum(dim=0)
         ctx.save_for_backward(masks)
         ctx.grid, ctx.dtype = features.shape[1:], features.dtype
         return sums / num_voxels(masks, sums.dtype)

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from vesalius.errors import InputError, SettingError
+from vesalius.model.packed import ARCHITECTURES
 from vesalius.model.text_encoder import DAMAGE, TextEncoder
 
 PoolingName = Literal["mean", "cls", "pooler"]
@@ -90,8 +91,9 @@ def pooled(transformer: Transformer, pooling: PoolingName) -> TextEncoder:
 
 
 def longest(config: Any, limit: int) -> int:
-    """Returns `limit`, or what the position embeddings have room for: MPNet's begin behind the row of the padding token."""
-    reserved = config.pad_token_id + 1 if config.model_type == "mpnet" else 0
+    """Returns `limit`, or what the position embeddings have room for: in some networks they begin behind the padding token's row."""
+    known = ARCHITECTURES.get(config.model_type)
+    reserved = config.pad_token_id + 1 if known is not None and known.skips_padding else 0
     return min(limit, config.max_position_embeddings - reserved)
 
 

@@ -166,8 +166,9 @@ class Checkpoints:
                 os.fsync(file.fileno())
             if path.name != BEST:
                 self._remove_others(path)
-        except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError on a full disk
-            reason = str(error).splitlines() or [type(error).__name__]
+        except (FolderError, OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError on a full disk
+            told = error.__cause__ if isinstance(error, FolderError) and error.__cause__ else error
+            reason = str(told).splitlines() or [type(told).__name__]
             return Written(path=path, seconds=time.perf_counter() - began, error=reason[0])
         return Written(path=path, seconds=time.perf_counter() - began, error=None)
 

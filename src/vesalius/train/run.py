@@ -2,7 +2,7 @@
 
 | path | holds |
 |---|---|
-| `config.yaml` | every resolved setting |
+| `config.yaml`, `inputs.json` | every resolved setting; hashes of what is read |
 | `manifest.json` | tool version, inputs with hashes, seed, licence of every source |
 | `metrics.jsonl`, `performance.jsonl`, `events/` | what each step gave; time and memory; the same for TensorBoard |
 | `checkpoints/` | the last ones, and the best weights |
@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -24,7 +25,16 @@ import torch
 from vesalius.corpus.mixture import MixtureSampler
 from vesalius.corpus.pair_table import PairIndex, PairTable
 from vesalius.errors import FolderError, InputError, SettingError
-from vesalius.folder import Origin, read_manifest, write_manifest, write_text, writing_folder
+from vesalius.folder import (
+    MANIFEST,
+    Origin,
+    read_manifest,
+    sha256_of,
+    sha256_of_folder,
+    write_manifest,
+    write_text,
+    writing_folder,
+)
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.split import split_concepts
@@ -38,7 +48,7 @@ from vesalius.train.config import to_yaml
 from vesalius.train.engine import Engine
 from vesalius.train.log import read_metrics
 from vesalius.train.loop import fit
-from vesalius.train.region_file import read_region_weights, write_region_weights
+from vesalius.train.region_file import REGIONS, read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
 from vesalius.train.text import TextData, TextSettings, TextStage, validation_graph
 from vesalius.volumes.store import CaseStore
@@ -46,6 +56,7 @@ from vesalius.volumes.store import CaseStore
 KIND = "run"
 SCHEMA = 2
 CONFIG = "config.yaml"
+INPUTS = "inputs.json"
 ENCODER = "encoder"
 MINILM = "minilm"
 MINILM_ORIGIN = Origin(
@@ -162,9 +173,10 @@ def train_regions(
     weights = read_region_weights(init)
     if weights is not None and weights.size != settings.network:
         raise _other_network(init)
+    inputs = {**hashes, "init": _hash_of_run(init)}
     engine = Engine(precision=settings.loop.precision, seed=settings.loop.seed)
     processes = engine.processes
-    if processes.from_first(lambda: _begin(out, settings, hashes)):
+    if processes.from_first(lambda: _begin(out, settings, inputs)):
         return
     encoder = TextEncoder.load(init / ENCODER)
     stage = RegionStage(
@@ -179,7 +191,7 @@ def train_regions(
         _export(encoder, out)
         write_region_weights(out, stage.module, region_keys=stage.region_keys)
         origins = [*(Origin(**source) for source in before["sources"]), *store.origins]
-        _finish(out, stage="regions", origins=origins, inputs=hashes, seed=settings.loop.seed)
+        _finish(out, stage="regions", origins=origins, inputs=inputs, seed=settings.loop.seed)
 
     processes.from_first(export)
 
@@ -282,24 +294,29 @@ def load_region_model(run: Path) -> tuple[RegionModel, list[str]]:
 
 def _begin(out: Path, settings: object, inputs: Mapping[str, str]) -> bool:
     """Makes the run folder, or checks that it is of the same settings and inputs; tells whether the run is done."""
-    config = out / CONFIG
-    wanted = to_yaml(settings)
+    config, read = out / CONFIG, out / INPUTS
+    wanted, told = to_yaml(settings), json.dumps(dict(inputs), indent=2, sort_keys=True) + "\n"
     if config.is_file():
-        if config.read_text(encoding="utf-8") != wanted:
-            raise SettingError(
-                "holds a run with other settings", where=out, remedy="give another --out, or remove the folder"
-            )
-        manifest = out / "manifest.json"
-        if manifest.is_file():
-            if read_manifest(out, kind=KIND, schema=SCHEMA)["inputs"] != dict(inputs):
-                raise SettingError(
-                    "holds a run on other inputs", where=out, remedy="give another --out, or remove the folder"
-                )
+        for path, text, what in ((config, wanted, "with other settings"), (read, told, "on other inputs")):
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                raise SettingError(f"holds a run {what}", where=out, remedy="give another --out, or remove the folder")
+        if (out / MANIFEST).is_file():
+            read_manifest(out, kind=KIND, schema=SCHEMA)
             return True
-    elif out.exists() and any(out.iterdir()):
+        return False
+    if out.exists() and any(path != read for path in out.iterdir()):
         raise InputError("is not empty and no run", where=out, remedy="give another --out")
+    write_text(read, told)
     write_text(config, wanted)
     return False
+
+
+def _hash_of_run(run: Path) -> str:
+    """Returns a hash of what stage 2 takes from a run: its encoder, and its region encoder where it has one."""
+    parts = [sha256_of_folder(run / ENCODER)]
+    if (run / REGIONS).is_file():
+        parts.append(sha256_of(run / REGIONS))
+    return "+".join(parts)
 
 
 def _export(encoder: TextEncoder, out: Path) -> None:

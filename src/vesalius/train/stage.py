@@ -102,5 +102,6 @@ def add_gradients(
         if leaf.grad is not None:
             with autocast():
                 feature = stage.encode(part)
-            feature.backward(leaf.grad)
+            if feature.requires_grad:  # a frozen encoder gives features without
+                feature.backward(leaf.grad)
     return loss.detach(), values

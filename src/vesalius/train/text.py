@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from vesalius.knowledge.stored import StoredGraph
 from vesalius.model.aligner import LogitScale
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder
-from vesalius.model.text_source import PoolingName
+from vesalius.model.text_source import PoolingName, longest
 from vesalius.predict.embed import MAX_TOKENS, encode_group
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
@@ -124,6 +124,9 @@ class TextStream:
         seed: decides every draw.
         pairs: where a mixture draws from, for a graph that is not held in memory; None draws from `graph`.
         encoder: what tokenises, for random windows; only needed where `data` asks for them.
+
+    Raises:
+        SettingError: `encoder` has no positions for texts of ``max_length``.
     """
 
     def __init__(
@@ -136,6 +139,13 @@ class TextStream:
         pairs: PairTable | None = None,
         encoder: TextEncoder | None = None,
     ) -> None:
+        if (
+            encoder is not None
+            and (room := longest(cast("Any", encoder.network).config, data.max_length)) < data.max_length
+        ):
+            raise SettingError(
+                f"max_length is {data.max_length}, but the encoder has {room} positions", remedy=f"give at most {room}"
+            )
         self._data = data
         self._seed = seed
         self._encoder = encoder
@@ -268,6 +278,8 @@ class TextStage:
         processes: Processes | None = None,
     ) -> None:
         encoder.open_layers(num_layers=settings.train_layers, embeddings=settings.train_embeddings)
+        if not any(parameter.requires_grad for parameter in encoder.parameters()):
+            raise SettingError("every layer of the encoder is frozen", remedy="train at least one layer")
         self.module = TextModel(encoder)
         self._graph = graph
         self._sides = sides
