@@ -28,6 +28,7 @@ import duckdb
 
 from vesalius.corpus.mixture import MixturePart, MixtureSampler
 from vesalius.corpus.pair_table import PairIndex
+from vesalius.folder import write_text, writing
 
 CONCEPTS, NAMES, DEFINITIONS, RELATIONS = 4_500_000, 16_000_000, 500_000, 60_000_000
 
@@ -150,11 +151,7 @@ def exceeded(measured: Measured, *, patience: float = 1.0) -> list[str]:
 def measure(scale: float, work: Path, *, memory: str, threads: int, keep: bool) -> Measured:
     """Writes a Metathesaurus of `scale`, builds it and opens the graph."""
     source, graph = work / f"umls-{scale:g}", work / f"graph-{scale:g}"
-    source.mkdir(parents=True, exist_ok=True)
-    if not (source / "MRSAB.RRF").is_file():
-        print(f"scale {scale:g}: writing the Metathesaurus", flush=True)
-        write_metathesaurus(source, scale)
-        write_sharing_sources(source, scale)
+    write_missing_sources(source, scale)
     build = [
         *(sys.executable, "-c", "import sys; from vesalius.cli import main; sys.exit(main(sys.argv[1:]))", "knowledge"),
         *(
@@ -217,8 +214,21 @@ def watched(command: list[str]) -> tuple[float, float]:
     return time.monotonic() - began, most
 
 
+def write_missing_sources(folder: Path, scale: float) -> None:
+    """Writes what `folder` does not hold whole: of each kind the file that comes last says that it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / LAST).is_file():
+        print(f"scale {scale:g}: writing the Metathesaurus", flush=True)
+        write_metathesaurus(folder, scale)
+    if not (folder / LAST_SHARING).is_file():
+        write_sharing_sources(folder, scale)
+
+
+LAST = "MRSAB.RRF"
+
+
 def write_metathesaurus(folder: Path, scale: float) -> None:
-    """Writes MRCONSO, MRDEF, MRREL, MRSTY and MRSAB; the same bytes for the same scale."""
+    """Writes MRCONSO, MRDEF, MRREL, MRSTY and, last and whole, MRSAB; the same bytes for the same scale."""
     concepts, names, definitions, relations = (
         max(int(num * scale), 100) for num in (CONCEPTS, NAMES, DEFINITIONS, RELATIONS)
     )
@@ -276,24 +286,27 @@ def write_metathesaurus(folder: Path, scale: float) -> None:
         f"C{place:07d}||{name}_2026AA|{name}|Synthetic {name}|{name}|2026AA|||2026AA||||{level}|1|1||PT||ENG|UTF-8|Y|Y|{name}||\n"
         for place, (name, level) in enumerate(VOCABULARIES)
     )
-    (folder / "MRSAB.RRF").write_text("".join(rows), encoding="utf-8")
+    write_text(folder / LAST, "".join(rows))
 
 
 SHARING = ("by_xref", "by_name")
+LAST_SHARING = "by_name.tsv"
 _SPEC = "licence: CC0-1.0\nconcept: {id: id, name: name}\nxrefs: [{target: xref}]\n"
 
 
 def write_sharing_sources(folder: Path, scale: float) -> None:
     """Writes two tables of concepts that the Metathesaurus has too.
 
-    Those of ``by_xref`` name its id. Of ``by_name`` two of five bear its name, the others name an id of ``by_xref``.
+    Those of ``by_xref`` name its id. Of ``by_name`` two of five bear its name, the others name an id of ``by_xref``; that file comes
+    last and whole.
     """
     for name in SHARING:
         (folder / f"{name}.yaml").write_text(_SPEC, encoding="utf-8")
     with (
-        (folder / "MRCONSO.RRF").open(encoding="utf-8") as atoms,
+        writing(folder / LAST_SHARING) as begun,  # renamed last
+        begun.open("w", encoding="utf-8") as second,
         (folder / "by_xref.tsv").open("w", encoding="utf-8") as first,
-        (folder / "by_name.tsv").open("w", encoding="utf-8") as second,
+        (folder / "MRCONSO.RRF").open(encoding="utf-8") as atoms,
     ):
         first.write("id\tname\txref\n")
         second.write("id\tname\txref\n")

@@ -1,6 +1,7 @@
 """A file is written whole or not at all, and where it cannot be, one line says so."""
 
 import contextlib
+import errno
 import os
 import resource
 
@@ -82,6 +83,23 @@ def test_a_place_that_is_no_folder_or_is_one_is_refused(tmp_path):
 def test_what_goes_wrong_while_writing_is_not_taken_for_a_full_disk(tmp_path):
     with pytest.raises(FileNotFoundError), writing(tmp_path / "a"):
         (tmp_path / "missing").read_text()
+    assert names_in(tmp_path) == []
+
+
+def test_another_folder_that_is_opened_as_a_file_is_not_taken_for_the_place(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError), writing(tmp_path / "a"):
+        (tmp_path / "folder").read_text()
+    assert names_in(tmp_path) == ["folder"]
+
+
+def test_no_room_for_temporary_files_is_told_of_their_folder(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/made")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    with pytest.raises(FolderError, match=r"^/tmp/made: cannot be written .No space left.* – make room"):
+        write_table(tmp_path / "a.parquet", [["a"]], schema={"text": "VARCHAR"})
     assert names_in(tmp_path) == []
 
 

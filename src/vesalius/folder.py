@@ -22,7 +22,7 @@ from vesalius.errors import FolderError, InputError, SettingError
 
 MANIFEST = "manifest.json"
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """What the system says where nothing more can be written: only these tell that writing failed, not something else."""
 
 
@@ -183,8 +183,8 @@ def unreadable(path: Path, error: OSError) -> InputError:
     return InputError(error.strerror or type(error).__name__, where=path, remedy="check the path and its permissions")
 
 
-def unwritable(path: Path, reason: object) -> FolderError:
-    """Returns the error to raise where `path` could not be written."""
+def unwritable(path: Path | str, reason: object) -> FolderError:
+    """Returns the error to raise where `path` could not be written; `reason` is the system's error, or what it says."""
     told = (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
     return FolderError(f"cannot be written ({told})", where=path, remedy="make room there, or check your rights")
 
@@ -208,7 +208,8 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in _FULL or isinstance(error, IsADirectoryError):
+        is_folder = isinstance(error, IsADirectoryError) and error.filename2 == str(path)
+        if error.errno in UNWRITABLE or is_folder:
             raise unwritable(path, error) from error
         raise
     finally:
@@ -240,12 +241,27 @@ def writing_folder(path: Path) -> Iterator[Path]:
         else:
             temporary.rename(path)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in UNWRITABLE:
             raise unwritable(path, error) from error
         raise
     finally:
         if temporary.exists():
             shutil.rmtree(temporary)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yields an empty folder where the system keeps temporary files; it is removed at the end.
+
+    Raises:
+        FolderError: there is no room for it, or no right to write there.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise unwritable(error.filename or "the folder for temporary files", error) from error
+    with folder as name:
+        yield Path(name)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import duckdb
 
 from vesalius.errors import FolderError
-from vesalius.folder import unwritable, writing
+from vesalius.folder import temporary_folder, unwritable, writing
 
 _WILD = re.compile(r"[\[*?]")
 
@@ -36,8 +35,8 @@ def write_table(
         FolderError: there is no room for it, there or in the folder for temporary files, or no right to write there.
     """
     num_rows = 0
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder) / "rows.json"
+    with temporary_folder() as folder:
+        staged = folder / "rows.json"
         with writing(staged) as begun, begun.open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(dict(zip(schema, row, strict=True)), ensure_ascii=False))

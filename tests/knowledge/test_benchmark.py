@@ -35,6 +35,21 @@ def test_a_small_setting_builds_ties_and_stays_within_its_limits(tmp_path, bench
     assert measured.relations > 11_000
 
 
+def test_sources_that_were_not_written_whole_are_written_again(tmp_path, benchmark):
+    benchmark.write_missing_sources(tmp_path, 0.0001)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert list(tmp_path.glob(".*")) == []
+    (tmp_path / "by_name.tsv").unlink()
+    (tmp_path / "by_xref.tsv").write_text("id\tname\txref\nFIRST:0\tfir")
+    (tmp_path / "MRDEF.RRF").write_text("whole, as MRSAB is there")
+    benchmark.write_missing_sources(tmp_path, 0.0001)
+    changed = [name for name, content in written.items() if (tmp_path / name).read_bytes() != content]
+    assert changed == ["MRDEF.RRF"]
+    (tmp_path / "MRSAB.RRF").unlink()
+    benchmark.write_missing_sources(tmp_path, 0.0001)
+    assert all((tmp_path / name).read_bytes() == content for name, content in written.items())
+
+
 GOOD = {
     "scale": 1.0, "concepts": 1, "names": 1, "definitions": 1, "relations": 1, "metathesaurus_mb": 1, "graph_mb": 1,
     "build_s": 1200, "build_mb": 8000, "open_s": 5, "open_mb": 50, "tied_by_xref": 160_000, "tied_by_name": 40_000,

@@ -1,12 +1,15 @@
+import os
 import subprocess
 import sys
 
+import duckdb
 import pytest
 
 from vesalius.cli import main
 from vesalius.corpus.pair_index import write_pair_index
 from vesalius.corpus.pair_table import PairIndex
-from vesalius.errors import InputError, SettingError
+from vesalius.errors import FolderError, SettingError
+from vesalius.folder import UNWRITABLE
 from vesalius.knowledge.build import BuildSettings, build
 from vesalius.knowledge.database import telling_what_ran_out
 from vesalius.knowledge.store import read_graph
@@ -100,7 +103,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(source, tmp_path):
     command = [sys.executable, "-c", program, "knowledge", "build", source, "--out", str(tmp_path / "graph")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "graph: the disk is full (" in done.stderr
+    assert "graph: cannot be written (" in done.stderr
+    assert "File too large" in done.stderr
+    assert "make room there" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["small.obo"]
 
@@ -111,10 +116,28 @@ def test_an_out_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path)
         build(["obo=nowhere.obo"], tmp_path / "file" / "graph")
 
 
-def test_what_may_not_be_written_is_named(tmp_path):
-    refused = PermissionError(13, "Permission denied", str(tmp_path / "x"))
-    with pytest.raises(InputError, match=r"x: Permission denied"), telling_what_ran_out(tmp_path / "graph"):
-        raise refused
+@pytest.mark.parametrize(
+    ("memory", "advised"),
+    [
+        ("4GB", "free memory, use a larger machine, or give less with --memory"),
+        (None, "free memory, or use a larger machine"),
+    ],
+)
+def test_memory_that_runs_out_beside_the_database_is_not_mended_by_a_higher_limit(tmp_path, memory, advised):
+    with (
+        pytest.raises(SettingError, match=rf"graph: the process is out of memory – {advised}$"),
+        telling_what_ran_out(tmp_path / "graph", memory=memory),
+    ):
+        raise MemoryError
+
+
+@pytest.mark.parametrize("said", [*map(os.strerror, sorted(UNWRITABLE)), "max_temp_directory_size"])
+def test_what_duckdb_cannot_write_is_told_as_everywhere(tmp_path, said):
+    with (
+        pytest.raises(FolderError, match=rf"graph: cannot be written \(IO Error: .*{said}.*\) – make room there"),
+        telling_what_ran_out(tmp_path / "graph"),
+    ):
+        raise duckdb.IOException(f"IO Error: Could not write: {said}")
 
 
 def test_an_error_that_is_ours_stays_one(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vesalius.errors import FolderError, InputError, SettingError
+from vesalius.folder import unwritable
 from vesalius.ids import SPLITS, ResolvedLabel, ResolvedWhole
 from vesalius.volumes.case_folder import read_record
 from vesalius.volumes.geometry import grid_with_spacing, reorient, resample
@@ -446,3 +447,21 @@ def test_a_store_of_rejects_only_is_still_a_store(source, made):
     for _ in range(2):
         outcome, store = made([source("broken", load=failing("cut short"))])
         assert (store.cases, len(outcome.rejects)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (unwritable("/tmp/made/rows.json", "No space left on device"), r"^/tmp/made/rows\.json: cannot be written \(No space .*\)"),
+        (OSError(errno.ENOSPC, "No space left on device"), r"/store: the tables cannot be written \(No space left on device\)"),
+    ],
+)  # fmt: skip
+def test_tables_that_cannot_be_written_name_the_place_that_is_full(source, made, monkeypatch, error, said):
+    def refuse(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vesalius.volumes.prepare.write_tables", refuse)
+        with pytest.raises(FolderError, match=said + " – make room .* prepared stays$"):
+            made([source("one")])
+    assert made([source("one")])[0].num_kept == 1

@@ -24,6 +24,7 @@ from vesalius.cli.convert import convert
 from vesalius.cli.demo import demo
 from vesalius.cli.embed import embed
 from vesalius.errors import StoppedError, VesaliusError
+from vesalius.folder import UNWRITABLE, version
 
 EXIT_USAGE = 2
 EXIT_STOPPED = 75
@@ -40,7 +41,7 @@ _DESCRIPTION = """Teaches a text encoder human anatomy. Research software, not a
 Exit codes: 0 done; 2 something for you to put right, said in one line; 75 training stopped by SIGTERM or SIGUSR1 after a checkpoint,
 the same command goes on; 130 interrupted by Ctrl-C, the same command goes on."""
 
-_SURROUNDINGS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+_SURROUNDINGS = UNWRITABLE | {errno.EACCES, errno.EPERM}
 """No right or no room: never a defect of ours, wherever it comes up."""
 
 _METAVARS: dict[Any, str] = {Path: "PATH", str: "STR", int: "INT", float: "FLOAT"}
@@ -50,8 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 2 for what the user can put right, 75 for a stop signal, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
-        from vesalius.folder import version
-
         print(f"vesalius {version()}")
         return 0
     _quieten()

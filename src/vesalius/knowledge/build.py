@@ -114,7 +114,9 @@ def build(
     Raises:
         SettingError: a source is unknown, named twice, or none is named; a setting would have no effect; `out` holds something
             else than a graph, or cannot be written; memory does not suffice.
-        InputError: a source cannot be read, or holds rows that are refused; the disk is full.
+        InputError: a source cannot be read, or holds rows that are refused.
+        FolderError: there is no room for `out`, or for the files the build needs beside it (up to some five times the size of
+            the sources).
     """
     settings = settings or BuildSettings()
     specs = _checked_specs(sources, settings)
@@ -160,6 +162,7 @@ def build_graph(sources: Sequence[str], *, settings: BuildSettings | None = None
     Raises:
         SettingError: as for `build`.
         InputError: as for `build`.
+        FolderError: there is no room for temporary files.
     """
     with tempfile.TemporaryDirectory() as folder:
         build(sources, Path(folder) / "graph", settings=settings)

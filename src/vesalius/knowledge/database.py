@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
-from vesalius.errors import InputError, SettingError
+from vesalius.errors import SettingError
+from vesalius.folder import UNWRITABLE, unwritable
 
-_FULL = ("No space left", "Disk quota exceeded", "File too large", "max_temp_directory_size")
-_ERRNOS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_ERRNOS_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_FULL = (*map(os.strerror, sorted(UNWRITABLE)), "max_temp_directory_size")
+"""How DuckDB says it: in the system's words, or that what it spilled has reached its limit."""
 
 
 def open_database(path: Path, *, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
@@ -43,51 +43,37 @@ def open_database(path: Path, *, memory_limit: str, threads: int) -> duckdb.Duck
 
 @contextlib.contextmanager
 def telling_what_ran_out(out: Path, *, memory: str | None = None) -> Iterator[None]:
-    """Says in one line that memory or disk did not suffice, or that `out` may not be written, where DuckDB or the system says so.
+    """Says in one line that memory did not suffice, or that DuckDB could write no more.
+
+    That the system itself can write no more is told by `folder.writing` and `folder.writing_folder`.
 
     Args:
         out: what is being written.
         memory: the limit that the user may raise with ``--memory``; None where there is no such option.
 
     Raises:
-        SettingError: there was too little memory within the limit.
-        InputError: the disk is full, or a file may not be written or read.
+        SettingError: there was too little memory, within the limit or on the machine.
+        FolderError: there is no room for `out`, or for what is spilled beside it.
     """
     try:
         yield
-    except (duckdb.OutOfMemoryException, MemoryError) as error:
+    except MemoryError as error:
+        remedy = (
+            "free memory, use a larger machine, or give less with --memory"
+            if memory
+            else "free memory, or use a larger machine"
+        )
+        raise SettingError("the process is out of memory", where=out, remedy=remedy) from error
+    except duckdb.Error as error:
         if is_full(error):
-            raise _full(out, error) from error
+            raise unwritable(out, str(error).splitlines()[0]) from error
+        if not isinstance(error, duckdb.OutOfMemoryException):
+            raise
         limit = f" (--memory {memory})" if memory else ""
         remedy = "give more with --memory, or fewer --threads" if memory else "free memory, or use a larger machine"
         raise SettingError(f"out of memory{limit}", where=out, remedy=remedy) from error
-    except duckdb.Error as error:
-        if is_full(error):
-            raise _full(out, error) from error
-        raise
-    except OSError as error:
-        if is_full(error):
-            raise _full(out, error) from error
-        if error.errno in _ERRNOS_FORBIDDEN:
-            raise InputError(
-                error.strerror or "not permitted",
-                where=error.filename or out,
-                remedy="check the path and its permissions",
-            ) from error
-        raise
 
 
-def is_full(error: Exception) -> bool:
-    """Says whether an error of DuckDB or the system means that no more could be written."""
-    if isinstance(error, OSError) and error.errno in _ERRNOS_FULL:
-        return True
-    return isinstance(error, duckdb.Error) and any(sign in str(error) for sign in _FULL)
-
-
-def _full(out: Path, error: Exception) -> InputError:
-    said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-    return InputError(
-        f"the disk is full ({said})",
-        where=out,
-        remedy="free space, or write elsewhere; a build takes up to some five times the size of its sources",
-    )
+def is_full(error: duckdb.Error) -> bool:
+    """Says whether an error of DuckDB means that no more could be written."""
+    return any(sign in str(error) for sign in _FULL)

@@ -26,6 +26,8 @@ from vesalius.volumes.workers import Here, Workers
 _UNFINISHED = re.compile(r"\..+\.zarr\.(old\.)?[a-z0-9_]{8}")
 """What `writing_folder` calls a case while it writes it, and the one before while that goes."""
 
+_CALL_AGAIN = "make room or check the rights, then call again: what is prepared stays"
+
 __all__ = ["PrepareOutcome", "PrepareSettings", "Shard", "prepare", "prepare_case", "prepare_image"]
 
 
@@ -245,13 +247,11 @@ def prepare(
         records = [one.record for one in done if one is not None and one.record is not None]
         try:
             write_tables(place, records, outcome.rejects, origins=used, inputs=inputs or {}, settings=asdict(settings))
-        except (FolderError, OSError) as error:
-            told = error.what if isinstance(error, FolderError) else error.strerror or error
-            raise FolderError(
-                f"the tables cannot be written ({told})",
-                where=place,
-                remedy="make room or check the rights, then call again: what is prepared stays",
-            ) from error
+        except FolderError as error:
+            raise FolderError(error.what, where=error.where, remedy=_CALL_AGAIN) from error
+        except OSError as error:
+            told = error.strerror or error
+            raise FolderError(f"the tables cannot be written ({told})", where=place, remedy=_CALL_AGAIN) from error
     return outcome
 
 

@@ -79,6 +79,15 @@ def test_parquet_may_hold_lists(read, bench, tmp_path):
     assert {text for _, text, _ in rows["synonyms"]} == {"uno", "ein"}
 
 
+def test_a_full_disk_is_not_blamed_on_a_parquet_file(read, monkeypatch):
+    def refuse(*_, **__):
+        raise duckdb.IOException('IO Error: Could not write file "staging.duckdb": No space left on device')
+
+    monkeypatch.setattr("vesalius.knowledge.staging.open_database", refuse)
+    with pytest.raises(duckdb.IOException, match="No space left"):
+        read(b"PAR1", LABELS, name="test.parquet")
+
+
 def test_quotes_can_be_data(read):
     spec = "licence: CC0-1.0\nquote: none\nconcept: {id: id, name: name}\n"
     rows, _ = read('id\tname\nX:1\t"5 inch\n', spec, name="test.tsv")

@@ -1,8 +1,9 @@
 import gzip
+import resource
 
 import pytest
 
-from vesalius.errors import InputError
+from vesalius.errors import FolderError, InputError
 from vesalius.knowledge.sources import text_file
 from vesalius.knowledge.sources.text_file import read_lines, read_whole, unpacked
 
@@ -29,3 +30,17 @@ def test_ordinary_text_expands_as_far_as_it_likes(tmp_path, monkeypatch, reader)
     text = "\n".join(f"line {number**3}" for number in range(20_000))
     (tmp_path / "a.gz").write_bytes(gzip.compress(text.encode()))
     assert READERS[reader](tmp_path / "a.gz") in (text, list(enumerate(text.splitlines(), start=1)))
+
+
+def test_no_room_for_what_is_unpacked_is_not_blamed_on_the_source(tmp_path):
+    """No file may grow beyond 4 kB, which the system reports as a full disk does."""
+    path = tmp_path / "a.owl.gz"
+    path.write_bytes(gzip.compress(b"x" * 100_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(FolderError, match=r"/a\.owl: cannot be written .*make room") as told, unpacked(path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(path) not in str(told.value)

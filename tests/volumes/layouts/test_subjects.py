@@ -44,6 +44,17 @@ def test_subjects_that_a_name_tells_apart_stay_apart():
     assert len(set(told)) == len(told)
 
 
+def test_a_word_that_ends_like_a_name_of_a_collection_is_another_word():
+    told = {subject_of(name, dataset="CT_Tumor") for name in ("scapula_012", "fibula_012", "la_012")}
+    assert told == {("tumor", "scapula-012"), ("tumor", "fibula-012"), ("msd", "la-12")}
+
+
+def test_names_of_a_collection_are_looked_for_only_where_list_or_scan_is_called_so():
+    assert subject_of("hepaticvessel_025", dataset="CT_LiverTumor") == ("msd", "hepaticvessel-25")
+    assert subject_of("MSD_hepaticvessel_025", dataset="Vessels") == ("msd", "hepaticvessel-25")
+    assert subject_of("hepaticvessel_025", dataset="Vessels") == ("vessels", "hepaticvessel-025")
+
+
 def test_a_name_of_nothing_but_words_for_images_is_kept():
     assert subject_of("T1.nii.gz", dataset="MRI") == ("mri", "t1")
     assert subject_of("病人", dataset="医院") == ("医院", "病人")

@@ -113,7 +113,7 @@ def exporting(
     Memory is bounded by `MEMORY_LIMIT`: what is more, the database keeps in a temporary folder beside `out`.
 
     Raises:
-        FolderError: `graph` holds no graph.
+        FolderError: `graph` holds no graph, or there is no room for `out`.
         SettingError: `out` holds something that is no export.
     """
     manifest = read_manifest(graph, kind=KIND, schema=SCHEMA)

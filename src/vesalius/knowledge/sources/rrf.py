@@ -14,7 +14,7 @@ from typing import IO, Any, TypeVar, cast
 import duckdb
 
 from vesalius.errors import InputError
-from vesalius.folder import unreadable
+from vesalius.folder import unreadable, writing
 from vesalius.knowledge.staging import STAGED, Staging
 from vesalius.tables import json_lines, literal, one_file
 
@@ -191,7 +191,7 @@ class RrfReader:
         mended = self.staging.folder / f"{table}.RRF"
         num = len(COLUMNS[table])
         self.staging.file = self.files[table].name
-        with _opened(self.files[table]) as source, mended.open("wb") as target:
+        with _opened(self.files[table]) as source, writing(mended) as begun, begun.open("wb") as target:
             for line, raw in enumerate(source, start=1):
                 row = raw.rstrip(b"\r\n")
                 reason = None

@@ -18,6 +18,7 @@ from vesalius.errors import InputError, SettingError
 from vesalius.folder import Origin
 from vesalius.ids import concept_id as checked_id
 from vesalius.knowledge.concept import Scope
+from vesalius.knowledge.database import is_full
 from vesalius.knowledge.sources.csv_rows import check_columns, read_csv_rows
 from vesalius.knowledge.sources.json_text import RepeatedKeyError, unrepeated
 from vesalius.knowledge.sources.name_ids import folded, name_id
@@ -127,9 +128,9 @@ def _parquet_rows(path: Path, staging: Staging, columns: tuple[str, ...]) -> Ite
                 for record in batch:
                     line += 1
                     yield line, dict(zip(names, record, strict=True))
-    except duckdb.OutOfMemoryException:
-        raise
     except duckdb.Error as error:
+        if isinstance(error, duckdb.OutOfMemoryException) or is_full(error):
+            raise
         raise InputError(
             f"no Parquet file ({str(error).splitlines()[0]})", where=path, remedy="check the file, or write it again"
         ) from error

@@ -6,14 +6,13 @@ import contextlib
 import gzip
 import io
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vesalius.errors import InputError
-from vesalius.folder import unreadable
+from vesalius.folder import temporary_folder, unreadable, writing
 
 MAX_LINE_BYTES = 2**26
 """A line beyond this (64 MiB) is not what these formats hold; so a gzip of one endless line does not fill the memory."""
@@ -74,14 +73,15 @@ def unpacked(path: Path) -> Iterator[Path]:
 
     Raises:
         InputError: the file cannot be read, or is a gzip that is cut off, damaged or beyond `MAX_EXPANSION`.
+        FolderError: there is no room for the copy.
     """
     if not _is_gzip(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.stem
+    with temporary_folder() as folder:
+        copy = folder / path.stem
         try:
-            with _opened(path) as file, copy.open("wb") as target:
+            with writing(copy) as begun, _opened(path) as file, begun.open("wb") as target:
                 shutil.copyfileobj(file, target)
         except _BROKEN as error:
             raise _broken(path, path, error) from error

@@ -3,8 +3,9 @@
 A collection comes in parts (tasks, sequences, years), and others collect its scans again: one subject then stands under
 several data sets, by several names. Two rules bring these together:
 
-1. Names of collections that are known are looked for, whatever the data set: ``BraTS-GLI-00035-001`` and
-   ``BraTS2021_00035`` are one subject of BraTS, ``hepaticvessel_025`` is one of MSD in whichever list it stands.
+1. Names that known collections give their subjects are looked for where the data set or the scan is called so (`_COLLECTIONS`):
+   ``BraTS-GLI-00035-001`` and ``BraTS2021_00035`` are one subject of BraTS, ``hepaticvessel_025`` is one of MSD in a list of MSD, of
+   Couinaud segments, of tumours or of lesions.
 2. Else the collection is the data set's name without its words for modality, sequence and task (``CHAOS_CT`` and ``MR_CHAOS-T1``
    are CHAOS); the subject is the scan's name without its ending and its words for modality, sequence and frame.
 
@@ -22,7 +23,7 @@ _COLLECTIONS: tuple[tuple[str, str, str], ...] = (
     ("brats-gli", r"brats", r"brats(?:2021|-?gli)[_-](\d+)"),
     ("brats", r"brats", r"brats-?([a-z]+)[_-](\d+)"),
     ("cmrxmotion", r"cmrxmotion", r"\bp(\d+)-\d"),
-    ("msd", r"msd|couinaud|tumor|lesion", r"(colon|hepaticvessel|la|liver|lung|pancreas|prostate|spleen)_(\d{1,3})(?!\d)"),
+    ("msd", r"msd|couinaud|tumor|lesion", r"(?:\b|_)(colon|hepaticvessel|la|liver|lung|pancreas|prostate|spleen)_(\d{1,3})(?!\d)"),
     ("nih-lymph", r"lymph", r"nih-lymph-([a-z]+)-(\d+)"),
     ("prostatex", r"prostate", r"prostatex-(\d+)"),
     ("qin-prostate", r"prostate", r"pcampmri-(\d+)"),
