@@ -363,7 +363,8 @@ def test_training_goes_on_from_the_imported_weights_of_both_towers(write_publish
     convert(open_source(path, base=str(base)), "run", out=tmp_path / "init")
     recipe = recipes.regions()
     recipe = replace(
-        recipe, crops=CropSettings(size=(24, 16, 16)), text=replace(recipe.text, batch_size=4), train_layers=1,
+        recipe, crops=CropSettings(size=(24, 16, 16)), text=replace(recipe.text, batch_size=4, max_length=32),
+        train_layers=1,
         loop=replace(recipe.loop, num_steps=1, optim=replace(recipe.loop.optim, learning_rate=1e-9, weight_decay=0.0)),
     )  # fmt: skip
     with pytest.raises(SettingError, match="network of another shape"):
