@@ -9,6 +9,7 @@ step; those of the convolutions' biases are left out: instance norm takes them a
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -156,18 +157,33 @@ class Trained:
         self.optimiser.zero_grad(set_to_none=True)
 
     def outcome(self) -> dict[str, Tensor]:
-        """Returns features, loss and gradients."""
-        features, loss = self.loss()
-        loss.backward()
+        """Returns features and loss, and in double precision the gradients of a small crop.
+
+        In float32 those are no measure: at 48³ both forms are 1.6e-2 away from the float64 gradient of the convolutions, for what
+        a few voxels of the coarsest stages decide.
+        """
+        with torch.no_grad():
+            features, loss = self.loss()
+        return {"features": features, "loss": loss, **self.double().small_gradients()}
+
+    def double(self) -> Trained:
+        """Returns a copy in double precision, on a small crop."""
+        image, masks = make_crop(QUICK_CROP, num_masks=len(self.masks), device=self.image.device)
+        return Trained(
+            encoder=copy.deepcopy(self.encoder).double(), aligner=copy.deepcopy(self.aligner).double(),
+            encode=self.encode, image=image.double(), masks=masks, amp=False,
+        )  # fmt: skip
+
+    def small_gradients(self) -> dict[str, Tensor]:
+        """Returns the gradients of the features' sum of squares by kind of parameter; biases before a norm have none."""
+        self.encode(self.encoder, self.image, self.masks).square().sum().backward()
         named = [(name, tensor) for name, tensor in self.encoder.named_parameters() if not name.endswith("conv.bias")]
-        found = {"features": features.detach(), "loss": loss.detach()}
-        for kind in ("conv.weight", "norm.weight", "norm.bias"):
-            gradients = [
-                tensor.grad.flatten() for name, tensor in named if name.endswith(kind) and tensor.grad is not None
-            ]
-            found[f"gradient of {kind}"] = torch.cat(gradients)
-        self.optimiser.zero_grad(set_to_none=True)
-        return found
+        return {
+            f"gradient of {kind}": torch.cat(
+                [tensor.grad.flatten() for name, tensor in named if name.endswith(kind) and tensor.grad is not None]
+            )
+            for kind in ("conv.weight", "norm.weight", "norm.bias")
+        }
 
 
 def step(
@@ -317,7 +333,8 @@ CASES: tuple[Case, ...] = (
     Case(
         name="regions",
         title=f"Region step, UNET, 96³, {NUM_MASKS} masks",
-        note="GFLOP/s count the convolutions of our form: the image has one channel and needs no gradient.",
+        note="GFLOP/s count the convolutions of our form: the image has one channel and needs no gradient. Compared: features, loss, "
+        "and in float64 the gradients of a small crop: in float32 either form is 1.6e-2 away from those.",
         unit="Mvoxels",
         tolerance=1e-4,
         sides={
