@@ -48,6 +48,15 @@ RELATION = np.dtype([("subject", NUMBER), ("predicate", NUMBER), ("object", NUMB
 WRITTEN = np.dtype([("concept", NUMBER), ("predicate", NUMBER), ("target", NUMBER)])
 ENTRY = np.dtype([("predicate", NUMBER), ("other", NUMBER)])
 
+_RELATION_ROWS = (
+    "SELECT subject_number AS subject, code AS predicate, object_number AS object "
+    "FROM {} JOIN predicates USING (predicate)"
+)
+_WRITTEN_ROWS = (
+    "SELECT concept_number AS concept, coalesce(code, 0) AS predicate, coalesce(target_number, concept_number) AS target "
+    "FROM {} LEFT JOIN predicates USING (predicate)"
+)
+
 _CHUNK = 1_000_000
 
 
@@ -158,27 +167,14 @@ class _Writer:
         with (self._folder / "relations.bin").open("wb") as file:
             for source, start, num in self._draws("relation"):
                 by_side = np.zeros(len(SPLITS), dtype=np.int64)
-                for begin in range(start, start + num, _CHUNK):
-                    rows = self._relation_rows(begin, min(begin + _CHUNK, start + num))
+                for rows in self._row_chunks(_RELATION_ROWS.format(self._table("relations")), RELATION, start, num):
                     rows.tofile(file)
-                    ends = self._sides[rows["subject"]], self._sides[rows["object"]]
-                    by_side += np.bincount(ends[0][ends[0] == ends[1]], minlength=len(SPLITS))
+                    by_side += self._on_one_side(rows["subject"], rows["object"])
                     self._advance(len(rows))
                 self._add_run("relation", source, start, num, by_side)
         self._write_ends("by_subject", "subject_number", "object_number")
         self._write_ends("by_object", "object_number", "subject_number")
         return predicates
-
-    def _relation_rows(self, first: int, last: int) -> np.ndarray:
-        found = self._connection.execute(
-            "SELECT subject_number AS subject, code AS predicate, object_number AS object "
-            f"FROM {self._table('relations')} JOIN predicates USING (predicate) "
-            f"WHERE number >= {first} AND number < {last} ORDER BY number"
-        ).fetchnumpy()
-        rows = np.empty(last - first, dtype=RELATION)
-        for column in ("subject", "predicate", "object"):
-            rows[column] = found[column]
-        return rows
 
     def _write_written(self) -> None:
         found = self._connection.execute(
@@ -191,23 +187,27 @@ class _Writer:
         with (self._folder / "written.bin").open("wb") as file:
             for kind, source, first, count in found:
                 by_side = np.zeros(len(SPLITS), dtype=np.int64)
-                for begin in range(first, first + count, _CHUNK):
-                    rows = self._written_rows(begin, min(begin + _CHUNK, first + count))
+                for rows in self._row_chunks(_WRITTEN_ROWS.format(self._table("written")), WRITTEN, first, count):
                     rows.tofile(file)
-                    ends = self._sides[rows["concept"]], self._sides[rows["target"]]
-                    by_side += np.bincount(ends[0][ends[0] == ends[1]], minlength=len(SPLITS))
+                    by_side += self._on_one_side(rows["concept"], rows["target"])
                 self._add_run(kind, source, first, count, by_side, is_written=True)
 
-    def _written_rows(self, first: int, last: int) -> np.ndarray:
-        found = self._connection.execute(
-            "SELECT concept_number AS concept, coalesce(code, 0) AS predicate, coalesce(target_number, concept_number) AS target "
-            f"FROM {self._table('written')} LEFT JOIN predicates USING (predicate) "
-            f"WHERE number >= {first} AND number < {last} ORDER BY number"
-        ).fetchnumpy()
-        rows = np.empty(last - first, dtype=WRITTEN)
-        for column in ("concept", "predicate", "target"):
-            rows[column] = found[column]
-        return rows
+    def _row_chunks(self, query: str, dtype: np.dtype, first: int, num: int) -> Iterator[np.ndarray]:
+        """Yields what `query` gives for the rows from `first` on, in their order and in chunks, as records of `dtype`."""
+        for begin in range(first, first + num, _CHUNK):
+            end = min(begin + _CHUNK, first + num)
+            found = self._connection.execute(
+                f"{query} WHERE number >= {begin} AND number < {end} ORDER BY number"
+            ).fetchnumpy()
+            rows = np.empty(end - begin, dtype=dtype)
+            for column in rows.dtype.fields or ():
+                rows[column] = found[column]
+            yield rows
+
+    def _on_one_side(self, ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Returns of how many rows both concepts are on each side."""
+        of_ones, of_others = self._sides[ones], self._sides[others]
+        return np.bincount(of_ones[of_ones == of_others], minlength=len(SPLITS))
 
     def _write_ends(self, name: str, end: str, other: str) -> None:
         """Writes the relations sorted by one end, and where those of each concept begin."""
