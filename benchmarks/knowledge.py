@@ -28,7 +28,7 @@ import duckdb
 
 from vesalius.corpus.mixture import MixturePart, MixtureSampler
 from vesalius.corpus.pair_table import PairIndex
-from vesalius.folder import write_text, writing
+from vesalius.folder import commit, write_text, writing
 
 CONCEPTS, NAMES, DEFINITIONS, RELATIONS = 4_500_000, 16_000_000, 500_000, 60_000_000
 
@@ -64,7 +64,7 @@ RELA = (
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One size of the benchmark; memory in MB is the most that the processes held together."""
+    """One size of the benchmark; memory, the most that the processes held together, in 10⁶ bytes."""
 
     scale: float
     concepts: int
@@ -348,7 +348,7 @@ def report(results: list[Measured], *, memory: str, threads: int) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
-        f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, DuckDB {duckdb.__version__}.",
+        f"Commit {commit()}. Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, DuckDB {duckdb.__version__}.",
         "",
     ])  # fmt: skip
 
@@ -366,7 +366,7 @@ def _resident_mb(pid: int) -> float:
             continue
         fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
         children.setdefault(int(fields["PPid"]), []).append(int(entry.name))
-        resident[int(entry.name)] = int(fields.get("VmRSS", "0 kB").split()[0]) / 1024
+        resident[int(entry.name)] = int(fields.get("VmRSS", "0 kB").split()[0]) * 1.024e-3
     total = 0.0
     waiting = [pid]
     while waiting:

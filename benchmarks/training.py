@@ -97,12 +97,14 @@ def main() -> int:
     if chosen.list:
         print("\n".join(f"{case.name:<24} {case.title}" for case in cases))
         return 0
-    results = run(cases, known, chosen)
-    page = report(results, chosen)
-    print(page)
     if chosen.out is not None:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(chosen.out, page)
+    results: list[Result] = []
+    for result in run(cases, known, chosen):
+        results.append(result)
+        if chosen.out is not None:  # after each case: what is ended early keeps what it measured
+            write_text(chosen.out, report(results, chosen, waiting=cases[len(results) :]))
+    print(report(results, chosen))
     return exit_code(results)
 
 
@@ -133,11 +135,10 @@ def exit_code(results: Sequence[Result]) -> int:
 # ---- the parent: one process after the other
 
 
-def run(cases: Sequence[Case], modules: Mapping[str, str], chosen: argparse.Namespace) -> list[Result]:
-    """Measures all sides of all cases, case by case, the sides of a case in turn; `modules` tells where each case is."""
+def run(cases: Sequence[Case], modules: Mapping[str, str], chosen: argparse.Namespace) -> Iterator[Result]:
+    """Measures all sides of each case in turn and gives what came of it; `modules` tells where each case is."""
     kind = torch.device(chosen.device).type
     plan = [(case, _repeats(case, chosen), _sides(case, kind)) for case in cases]
-    results = []
     with (
         tempfile.TemporaryDirectory(prefix="bench-training-") as name,
         progress_bar("Benchmark", total=sum(repeats * len(sides) for _, repeats, sides in plan)) as advance,
@@ -160,9 +161,8 @@ def run(cases: Sequence[Case], modules: Mapping[str, str], chosen: argparse.Name
                     advance(1, note=f"{case.name}: {side}")
             result.differences = compare([folder / f"0-{number}" for number in range(len(sides))], sides)
             result.measured = {side: median(runs[side]) for side in sides if side not in result.failures}
-            results.append(result)
             shutil.rmtree(folder)
-    return results
+            yield result
 
 
 def _repeats(case: Case, chosen: argparse.Namespace) -> int:
@@ -344,9 +344,12 @@ def _status(key: str) -> int:
 # ---- the page
 
 
-def report(results: Sequence[Result], chosen: argparse.Namespace) -> str:
-    """Returns the page that tells what was measured."""
-    lines = ["# Training", "", describe_machine(chosen), "", *goal_table(results, quick=chosen.quick)]
+def report(results: Sequence[Result], chosen: argparse.Namespace, *, waiting: Sequence[Case] = ()) -> str:
+    """Returns the page that tells what was measured, and which cases were `waiting` when it was written."""
+    lines = ["# Training", "", describe_machine(chosen), ""]
+    if waiting:
+        lines += [f"The run was ended early. Not measured: {'; '.join(case.title for case in waiting)}.", ""]
+    lines += goal_table(results, quick=chosen.quick)
     for result in results:
         lines += ["", f"## {result.case.title}", "", *([result.case.note, ""] if result.case.note else [])]
         lines += side_table(result)

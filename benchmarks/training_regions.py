@@ -31,6 +31,7 @@ Shape = tuple[int, int, int]
 Encode = Callable[[RegionEncoder, Tensor, Tensor], Tensor]
 
 CROP: Shape = (96, 96, 96)
+SMALL_CROP: Shape = (48, 48, 48)
 PUBLISHED_CROP: Shape = (288, 288, 96)
 NUM_MASKS, NUM_CHANNELS, WIDTH = 10, 64, 768
 QUICK_CROP: Shape = (40, 34, 36)
@@ -341,7 +342,7 @@ CASES: tuple[Case, ...] = (
             "as published": step(encode_published),
             "vesalius": step(encode_ours),
             "vesalius, checkpointing": step(encode_ours, checkpointing=True),
-            "vesalius, bf16": step(encode_ours, amp=True, compared=False),
+            "vesalius, bf16": step(encode_ours, amp=True, compared=False, devices=("cuda",)),
             "convolutions alone": convolution_peak(),
         },
         goals=(
@@ -351,6 +352,18 @@ CASES: tuple[Case, ...] = (
             Goal(work="floor: regions", says="≥ 50 % of the convolution peak", at_least=0.5, shows="{:.0%}",
                  value=flops_share("vesalius", "convolutions alone")),
         ),
+    ),
+    Case(
+        name="regions-bf16",
+        title=f"Region step, UNET, 48³, {NUM_MASKS} masks: bf16 on a CPU",
+        note="A small crop, as processors without convolutions in bf16 take minutes for 96³.",
+        unit="Mvoxels",
+        repeats=1,
+        quick=False,
+        sides={
+            name: step(encode_ours, shape=SMALL_CROP, amp=amp, compared=False, devices=("cpu",))
+            for name, amp in (("fp32", False), ("bf16", True))
+        },
     ),
     Case(
         name="regions-masks",

@@ -42,7 +42,7 @@ from vesalius.knowledge.store import read_graph
 from vesalius.model.export import write_model_card
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.recipes import DemoSettings
-from vesalius.train.config import to_yaml
+from vesalius.train.config import CONFIG, refuse_other_settings, to_yaml
 from vesalius.train.log import read_metrics
 from vesalius.train.progress import progress_bar, say
 from vesalius.train.run import (
@@ -143,15 +143,11 @@ def run_demo(settings: DemoSettings, out: Path, *, recipe: str) -> dict[str, Any
 
 
 def _begin(out: Path, settings: DemoSettings) -> None:
-    config = out / "config.yaml"
-    wanted = to_yaml(settings)
-    if config.is_file() and config.read_text(encoding="utf-8") != wanted:
-        raise SettingError(
-            "holds a demo with other settings", where=out, remedy="give another --out, or remove the folder"
-        )
-    if not config.is_file() and out.exists() and any(out.iterdir()):
+    if (out / CONFIG).is_file():
+        refuse_other_settings(out, settings, what="demo")
+    elif out.exists() and any(out.iterdir()):
         raise SettingError("is not empty and holds no demo", where=out, remedy="give another --out")
-    write_text(config, wanted)
+    write_text(out / CONFIG, to_yaml(settings))
 
 
 def _knowledge(settings: DemoSettings, folder: Path) -> Graph:
@@ -230,7 +226,7 @@ def _hand_out(out: Path, results: Mapping[str, Any]) -> None:
             for task, name in shown.items()
         },
     }
-    recipe = (out / "config.yaml").read_text(encoding="utf-8")
+    recipe = (out / CONFIG).read_text(encoding="utf-8")
     write_model_card(out / ENCODER, title="Vesalius demo encoder", origins=_origins(out), results=table, recipe=recipe)
 
 

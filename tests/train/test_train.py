@@ -6,7 +6,7 @@ from torch import nn
 
 from vesalius import recipes
 from vesalius.errors import SettingError, VesaliusError
-from vesalius.train.config import from_yaml, to_yaml
+from vesalius.train.config import differences, from_yaml, to_yaml
 from vesalius.train.engine import Engine
 from vesalius.train.log import read_metrics
 from vesalius.train.loop import LoopSettings, fit
@@ -96,6 +96,21 @@ def test_settings_survive_yaml(tmp_path):
     for make in recipes.DEMO_RECIPES.values():
         (tmp_path / "config.yaml").write_text(to_yaml(make()))
         assert from_yaml(recipes.DemoSettings, tmp_path / "config.yaml") == make()
+
+
+def test_what_differs_between_settings_is_named(tmp_path):
+    path, settings = tmp_path / "config.yaml", recipes.regions()
+    path.write_text(to_yaml(settings))
+    assert differences(settings, path) == []
+    loop = replace(settings.loop, seed=9, checkpoint_every=settings.loop.checkpoint_every + 1)
+    crops = replace(settings.crops, size=(32, 32, 48))
+    changed = replace(settings, loop=loop, crops=crops, crop_workers=settings.crop_workers + 1)
+    assert differences(changed, path) == [
+        f"crops.size: {list(settings.crops.size)}, now [32, 32, 48]",
+        "loop.seed: 0, now 9",
+    ]
+    path.write_text(to_yaml(settings).replace("positives:", "negatives:"))
+    assert differences(settings, path) == ["positives: not given", "negatives: not known"]
 
 
 @pytest.mark.parametrize("text", ["colour: red\n", "sources: uberon\n", "[1, 2]\n"])

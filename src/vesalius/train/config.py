@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -13,6 +14,14 @@ from vesalius.errors import InputError, SettingError
 from vesalius.folder import unreadable
 
 Settings = TypeVar("Settings")
+
+CONFIG = "config.yaml"
+"""Where a folder keeps the settings it was made with."""
+
+CHANGEABLE = types.MappingProxyType({"changeable": True})
+"""Metadata of a dataclass field that no number of a run depends on: a run may go on with another value."""
+
+_LONGEST_SAID = 60
 
 
 def to_yaml(settings: object) -> str:
@@ -27,13 +36,70 @@ def from_yaml(kind: type[Settings], path: Path) -> Settings:
         InputError: the file cannot be read or is no YAML mapping.
         SettingError: a key is unknown or missing, or a value is of another type.
     """
+    return _made(kind, _content(path), where=str(path))
+
+
+def refuse_other_settings(folder: Path, settings: object, *, what: str) -> None:
+    """Refuses to go on with what a folder holds, a run or a demo, where that was begun with other settings.
+
+    Raises:
+        SettingError: they differ, `CHANGEABLE` ones aside.
+        InputError: the folder's settings cannot be read.
+    """
+    differ = differences(settings, folder / CONFIG)
+    if differ:
+        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise SettingError(
+            f"holds a {what} with other settings ({'; '.join(differ[:3])}{more})",
+            where=folder, remedy="give another --out, or remove the folder",
+        )  # fmt: skip
+
+
+def differences(settings: object, path: Path) -> list[str]:
+    """Returns in what the settings in a file that `to_yaml` wrote differ from `settings`, `CHANGEABLE` ones aside.
+
+    Each difference is said as ``loop.seed: 0, now 1``.
+
+    Raises:
+        InputError: the file cannot be read or is no YAML.
+    """
+    return list(_differences(settings, _content(path), plain=_content_of(to_yaml(settings), where=path), name=""))
+
+
+def _differences(settings: object, held: Any, *, plain: Any, name: str) -> Iterator[str]:
+    if not dataclasses.is_dataclass(settings) or not isinstance(held, dict):
+        if held != plain:
+            yield f"{name}: {_said(held)}, now {_said(plain)}"
+        return
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    for key in dict.fromkeys([*fields, *held]):
+        inner = f"{name}.{key}" if name else key
+        if key not in fields or key not in held:
+            yield f"{inner}: {'not known' if key not in fields else 'not given'}"
+        elif not fields[key].metadata.get("changeable"):
+            yield from _differences(getattr(settings, key), held[key], plain=plain[key], name=inner)
+
+
+def _said(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("...\n").strip()
+    return text if len(text) <= _LONGEST_SAID else f"{text[:_LONGEST_SAID]} …"
+
+
+def _content(path: Path) -> Any:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is no YAML ({error})", where=path, remedy="mend it") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"is no YAML ({str(error).splitlines()[0]})", where=path, remedy="mend it") from error
-    return _made(kind, content, where=str(path))
+    return _content_of(text, where=path)
+
+
+def _content_of(text: str, *, where: Path) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"is no YAML ({str(error).splitlines()[0]})", where=where, remedy="mend it") from error
 
 
 def _plain(value: Any) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vesalius.errors import SettingError, StoppedError
 from vesalius.train.checkpoint import Checkpoints
+from vesalius.train.config import CHANGEABLE
 from vesalius.train.engine import Engine, Precision
 from vesalius.train.log import RunLog
 from vesalius.train.optim import OptimSettings
@@ -34,10 +35,10 @@ class LoopSettings:
 
     num_steps: int
     validate_every: int
-    checkpoint_every: int
+    checkpoint_every: int = field(metadata=CHANGEABLE)
     optim: OptimSettings
     keep: Literal["best", "last"] = "best"
-    keep_last: int = 2
+    keep_last: int = field(default=2, metadata=CHANGEABLE)
     cached_gradients: bool = False
     precision: Precision = "32-true"
     seed: int = 0

@@ -23,6 +23,7 @@ from vesalius.model.loss import contrastive_loss
 from vesalius.model.region_model import RegionModel, RegionModelSize
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.predict.embed import encode_group
+from vesalius.train.config import CHANGEABLE
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 from vesalius.train.processes import Processes
@@ -64,7 +65,7 @@ class RegionSettings:
     updates: Literal["joint", "alternating"] = "joint"
     positives: Literal["structure", "own"] = "structure"
     memory: RegionMemorySettings = field(default_factory=RegionMemorySettings)
-    crop_workers: int = 2
+    crop_workers: int = field(default=2, metadata=CHANGEABLE)
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""

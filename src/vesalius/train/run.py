@@ -44,7 +44,7 @@ from vesalius.model.export import write_model_card
 from vesalius.model.region_model import RegionModel
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.model.text_source import PoolingName, load_text_encoder
-from vesalius.train.config import to_yaml
+from vesalius.train.config import CONFIG, refuse_other_settings, to_yaml
 from vesalius.train.engine import Engine
 from vesalius.train.log import read_metrics
 from vesalius.train.loop import fit
@@ -55,7 +55,6 @@ from vesalius.volumes.store import CaseStore
 
 KIND = "run"
 SCHEMA = 2
-CONFIG = "config.yaml"
 INPUTS = "inputs.json"
 ENCODER = "encoder"
 MINILM = "minilm"
@@ -295,19 +294,21 @@ def load_region_model(run: Path) -> tuple[RegionModel, list[str]]:
 def _begin(out: Path, settings: object, inputs: Mapping[str, str]) -> bool:
     """Makes the run folder, or checks that it is of the same settings and inputs; tells whether the run is done."""
     config, read = out / CONFIG, out / INPUTS
-    wanted, told = to_yaml(settings), json.dumps(dict(inputs), indent=2, sort_keys=True) + "\n"
-    if config.is_file():
-        for path, text, what in ((config, wanted, "with other settings"), (read, told, "on other inputs")):
-            if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                raise SettingError(f"holds a run {what}", where=out, remedy="give another --out, or remove the folder")
+    told = json.dumps(dict(inputs), indent=2, sort_keys=True) + "\n"
+    if not config.is_file():
+        if out.exists() and any(path != read for path in out.iterdir()):
+            raise InputError("is not empty and no run", where=out, remedy="give another --out")
+        write_text(read, told)
+    else:
+        refuse_other_settings(out, settings, what="run")
+        if not read.is_file() or read.read_text(encoding="utf-8") != told:
+            raise SettingError(
+                "holds a run on other inputs", where=out, remedy="give another --out, or remove the folder"
+            )
         if (out / MANIFEST).is_file():
             read_manifest(out, kind=KIND, schema=SCHEMA)
             return True
-        return False
-    if out.exists() and any(path != read for path in out.iterdir()):
-        raise InputError("is not empty and no run", where=out, remedy="give another --out")
-    write_text(read, told)
-    write_text(config, wanted)
+    write_text(config, to_yaml(settings))
     return False
 
 

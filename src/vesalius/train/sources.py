@@ -17,8 +17,9 @@ from vesalius.model.sat import check_sat_file, prompt_projection, published_tens
 from vesalius.model.sat_file import SatFile, Stage, Tokens, read_sat_file
 from vesalius.model.sat_text import TOWER_KINDS, text_tower, tokens_of
 from vesalius.model.text_encoder import TextEncoder
+from vesalius.train.config import CONFIG
 from vesalius.train.region_file import read_region_weights
-from vesalius.train.run import CONFIG, ENCODER, last_validation, read_run
+from vesalius.train.run import ENCODER, last_validation, read_run
 
 AUTHORS_TERMS = "the authors' own terms; their repository states no licence"
 
