@@ -348,7 +348,8 @@ def report(results: list[Measured], *, memory: str, threads: int) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
-        f"Commit {commit()}. Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, DuckDB {duckdb.__version__}.",
+        f"Commit {commit()}. Machine: {os.cpu_count()} cores, {platform.machine()}, "
+        f"Python {platform.python_version()}, DuckDB {duckdb.__version__}.",
         "",
     ])  # fmt: skip
 

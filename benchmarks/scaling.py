@@ -25,7 +25,8 @@ from vesalius.train.log import peak_memory_mb
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import OptimSettings
 from vesalius.train.stage import add_gradients
-from vesalius.train.text import TextData, TextSettings, TextStage
+from vesalius.train.text import TextSettings, TextStage
+from vesalius.train.text_data import TextData
 
 WORDS = ("left", "right", "upper", "lower", "lobe", "artery", "vein", "nerve", "muscle", "bone", "of", "near", "the")
 NUM_STEPS = 3

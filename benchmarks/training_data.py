@@ -33,7 +33,7 @@ from vesalius.model.region_model import RegionModelSize
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.train.regions import RegionSettings, RegionStage
 from vesalius.train.stage import add_gradients
-from vesalius.train.text import TextData, neighbourhood_sampler
+from vesalius.train.text_data import TextData, neighbourhood_sampler
 from vesalius.volumes.store import CaseStore
 
 CROP, QUICK_CROP = (96, 96, 96), (48, 48, 48)

@@ -16,7 +16,7 @@ from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.sources import BUILT_IN
 from vesalius.train import run as runs
 from vesalius.train.regions import RegionStage
-from vesalius.train.text import TextData
+from vesalius.train.text_data import TextData
 from vesalius.volumes.layouts import LAYOUTS
 
 OWNED = Origin(name="uberon", version="test", licence="CC0-1.0", attribution="made for tests")

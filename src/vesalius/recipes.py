@@ -18,7 +18,8 @@ from vesalius.train.config import from_yaml
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import OptimSettings
 from vesalius.train.regions import RegionSettings
-from vesalius.train.text import TextData, TextSettings
+from vesalius.train.text import TextSettings
+from vesalius.train.text_data import TextData
 from vesalius.volumes.prepare import PrepareSettings
 
 

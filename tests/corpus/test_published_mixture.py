@@ -19,7 +19,8 @@ from vesalius.knowledge.split import split_concepts
 from vesalius.knowledge.store import read_graph
 from vesalius.knowledge.stored import StoredGraph
 from vesalius.train.config import from_yaml, to_yaml
-from vesalius.train.text import TextData, TextSettings, TextStream, validation_graph
+from vesalius.train.text import TextSettings
+from vesalius.train.text_data import TextData, TextStream, validation_graph
 
 ORGANS = ("Heart", "Lung", "Liver", "Spleen", "Kidney", "Stomach", "Colon", "Brain")
 

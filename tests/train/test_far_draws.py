@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from vesalius.corpus.mixture import MixturePart
-from vesalius.train.text import TextData, TextStream
+from vesalius.train.text_data import TextData, TextStream
 
 MIXTURE = TextData(
     sources=(), batch_size=8, neighbourhood_size=1, mixture=(MixturePart(sources=("uberon",), kinds=("definition",)),)

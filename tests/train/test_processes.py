@@ -18,7 +18,8 @@ from vesalius.train.optim import OptimSettings
 from vesalius.train.processes import Processes
 from vesalius.train.region_memory import RegionMemorySettings
 from vesalius.train.regions import RegionSettings
-from vesalius.train.text import TextData, TextSettings
+from vesalius.train.text import TextSettings
+from vesalius.train.text_data import TextData
 
 LOOP = LoopSettings(
     num_steps=4, validate_every=2, checkpoint_every=2, optim=OptimSettings(learning_rate=1e-3), keep="last"

@@ -13,7 +13,8 @@ from vesalius.train.checkpoint import Checkpoints
 from vesalius.train.log import METRICS, read_metrics
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import OptimSettings
-from vesalius.train.text import TextData, TextSettings
+from vesalius.train.text import TextSettings
+from vesalius.train.text_data import TextData
 
 LOOP = LoopSettings(num_steps=8, validate_every=3, checkpoint_every=2, optim=OptimSettings(learning_rate=1e-3))
 

@@ -15,7 +15,8 @@ from vesalius.train.config import to_yaml
 from vesalius.train.log import read_metrics
 from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import OptimSettings
-from vesalius.train.text import TextData, TextSettings
+from vesalius.train.text import TextSettings
+from vesalius.train.text_data import TextData
 
 LOOP = LoopSettings(num_steps=5000, validate_every=5000, checkpoint_every=5000, optim=OptimSettings(learning_rate=1e-4))
 PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"

@@ -5,7 +5,7 @@ import pytest
 
 from vesalius.errors import SettingError
 from vesalius.model.text_encoder import TextEncoder
-from vesalius.train.text import TextData, TextStream
+from vesalius.train.text_data import TextData, TextStream
 from vesalius.train.windows import random_windows
 
 LONG = "The liver, the spleen, the kidney, the lung and heart number 12."

@@ -28,7 +28,8 @@ from vesalius.train.loop import LoopSettings
 from vesalius.train.optim import ParameterGroup
 from vesalius.train.processes import Processes
 from vesalius.train.region_memory import RegionMemory, RegionMemorySettings, own_pairs, structure_pairs
-from vesalius.train.text import TextData, TextShare, TextStream, text_loss, text_share, validation_sources
+from vesalius.train.text import TextShare, text_loss, text_share
+from vesalius.train.text_data import TextData, TextStream, validation_sources
 from vesalius.volumes.regions import Region
 from vesalius.volumes.store import CaseStore
 

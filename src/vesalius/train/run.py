@@ -50,7 +50,8 @@ from vesalius.train.log import read_metrics
 from vesalius.train.loop import fit
 from vesalius.train.region_file import REGIONS, read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
-from vesalius.train.text import TextData, TextSettings, TextStage, validation_graph
+from vesalius.train.text import TextSettings, TextStage
+from vesalius.train.text_data import TextData, validation_graph
 from vesalius.volumes.store import CaseStore
 
 KIND = "run"
