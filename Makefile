@@ -34,7 +34,7 @@ bench-knowledge: set-up ## a graph of full UMLS size: time and memory; ARGS="--s
 bench-volumes: set-up ## reading crops, against the published way and nnU-Net's, into docs/benchmarks/volumes.md
 	$(BIN)/python benchmarks/volumes.py --out docs/benchmarks/volumes.md $(ARGS)
 
-bench-training: set-up ## what training costs, against the published form and other trainers; ARGS="--quick" takes two minutes
+bench-training: set-up ## what training costs, against the published form and other trainers; ARGS="--quick" takes eight minutes
 	$(BIN)/python benchmarks/training.py $(if $(ARGS),$(ARGS),--out docs/benchmarks/training.md)
 
 wheel: set-up ## the package to publish, into dist/
