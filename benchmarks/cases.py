@@ -181,7 +181,7 @@ def memory_share(side: str, of: str) -> Callable[[Mapping[str, Measured]], float
 
 
 def flops_share(side: str, of: str) -> Callable[[Mapping[str, Measured]], float]:
-    """Returns what gives the FLOP/s of `side` as a share of those of `of`."""
+    """Returns what gives the FLOP/s of `side` as a share of the peak: of the fastest step of `of`."""
     return lambda measured: (
-        (measured[side].flops / measured[side].seconds) / (measured[of].flops / measured[of].seconds)
+        (measured[side].flops / measured[side].seconds) / (measured[of].flops / measured[of].fastest)
     )

@@ -64,9 +64,10 @@ class MixtureSampler:
 
     As SAT-Pretrain draws (`Uni_Mod_Dataset`): a part's share is the rounded product of its weight and its number of rows, a
     relation asks for its object or its subject with equal chance, names and both ends of a relation are lower-cased,
-    definitions, synonyms and edges stand as they are. A part `as_written` has the rows of its files, each as often as published;
-    any other part has what the graph says, once. The share counts the rows of `side`; a row of another side that is
-    drawn is drawn again. Step `n` draws from a generator seeded by (seed, n): no order is held, whatever the number of steps.
+    synonyms and edges stand as they are. A part `as_written` has the rows of its files, each as often as published;
+    any other part has what the graph says, once, definitions without their notes (`knowledge.definitions`). The share counts the
+    rows of `side`; a row of another side that is drawn is drawn again. Step `n` draws from a generator seeded by (seed, n): no order
+    is held, whatever the number of steps.
 
     Args:
         table: the rows.

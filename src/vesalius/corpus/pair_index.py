@@ -33,6 +33,7 @@ from vesalius.corpus.pairs import PairKind
 from vesalius.folder import MANIFEST, sha256_of, write_manifest, write_text, writing_folder
 from vesalius.ids import SPLITS, Split
 from vesalius.knowledge.database import open_database
+from vesalius.knowledge.definitions import statement
 from vesalius.knowledge.split import make_sides
 from vesalius.tables import parquet
 
@@ -136,7 +137,7 @@ class _Writer:
         write_text(self._folder / INDEX, json.dumps(index, ensure_ascii=False, indent=1) + "\n")
 
     def _write_texts(self, kind: PairKind, table: str) -> None:
-        first = 0
+        first, said = 0, statement if kind == "definition" else str
         owners_path = self._folder / f"{table}.owners.u4"
         with owners_path.open("wb") as owners:
 
@@ -148,7 +149,7 @@ class _Writer:
                         numbers = np.array([number for number, _ in chunk], dtype=NUMBER)
                         owners.write(numbers.tobytes())
                         by_side += np.bincount(self._sides[numbers], minlength=len(SPLITS))
-                        yield from (text for _, text in chunk)
+                        yield from (said(text) for _, text in chunk)
                     self._add_run(kind, source, first, num, by_side)
                     first += num
 

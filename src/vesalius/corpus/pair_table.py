@@ -32,6 +32,7 @@ from vesalius.errors import FolderError
 from vesalius.folder import read_manifest, unreadable
 from vesalius.ids import SPLITS, ConceptId, Split
 from vesalius.knowledge.concept import Relation, Scope, WrittenRow
+from vesalius.knowledge.definitions import statement
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.predicates import HIERARCHICAL, Predicate
 from vesalius.knowledge.sentences import End, RelationForm
@@ -275,7 +276,9 @@ class GraphPairs:
         runs: list[Run] = []
         for source in (origin.name for origin in graph.origins):
             texts: dict[PairKind, list[tuple[ConceptId, str]]] = {
-                "definition": [(c.concept_id, d.text) for c in graph for d in c.definitions if d.source == source],
+                "definition": [
+                    (c.concept_id, statement(d.text)) for c in graph for d in c.definitions if d.source == source
+                ],
                 "synonym": [
                     (c.concept_id, s.text)
                     for c in graph

@@ -10,6 +10,7 @@ import numpy as np
 
 from vesalius.ids import ConceptId
 from vesalius.knowledge.concept import Scope, WrittenRow
+from vesalius.knowledge.definitions import statement
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import normalise
 from vesalius.knowledge.sentences import End, RelationForm, published_text, sentence, sentences
@@ -65,7 +66,7 @@ def text_pairs(
 ) -> dict[PairKind, list[TextPair]]:
     """Returns the pairs of `concepts` by kind, in the order of the graph: definition ↔ name, exact synonym ↔ name.
 
-    Names and synonyms are lower-cased, as published (SAT-Pretrain); definitions are left as they are. A synonym that
+    Names and synonyms are lower-cased, as published (SAT-Pretrain); definitions lose the notes at their end alone. A synonym that
     equals the name once both are normalised gives no pair; broad, narrow and related synonyms give none: they are
     names of something else.
 
@@ -80,7 +81,7 @@ def text_pairs(
             continue
         name = concept.name.lower()
         pairs["definition"] += [
-            TextPair(concept_id=concept.concept_id, kind="definition", text=definition.text, name=name)
+            TextPair(concept_id=concept.concept_id, kind="definition", text=statement(definition.text), name=name)
             for definition in concept.definitions
             if sources is None or definition.source in sources
         ]

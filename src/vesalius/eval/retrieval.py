@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int
 
 from vesalius.ids import ConceptId
 from vesalius.knowledge.concept import Scope
+from vesalius.knowledge.definitions import statement
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.names import normalise
 
@@ -68,7 +69,7 @@ def definition_queries(
 ) -> Queries:
     """Returns the definitions that `sources`, by default anatomy, give those of `concepts` that are theirs."""
     found = [
-        (definition.text, concept.concept_id)
+        (statement(definition.text), concept.concept_id)
         for concept in graph
         if concept.concept_id in concepts and concept.source in sources
         for definition in concept.definitions

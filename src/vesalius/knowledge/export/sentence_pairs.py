@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from vesalius.knowledge.definitions import statement_in_sql
 from vesalius.knowledge.export.exporting import Export, exporting
 from vesalius.knowledge.merge.names import in_sql
 from vesalius.knowledge.names import normalise
@@ -31,7 +32,7 @@ _CHUNK = 1_000_000
 def export_sentence_pairs(graph: Path, out: Path, *, advance: Callable[[str], None]) -> Mapping[str, int]:
     """Writes ``pairs.jsonl``, and returns file → number of rows.
 
-    Names are lower-cased, other texts stand as they are; synonyms are the exact ones.
+    Names are lower-cased, definitions lose the notes at their end (`knowledge.definitions`); synonyms are the exact ones.
 
     Args:
         graph: a graph folder.
@@ -119,9 +120,9 @@ _LINE = "concept_id, source, split, predicate, asked, named, number"
 
 def _texts(kind: str) -> str:
     """Returns SQL for the lines of ``{rows}``, which are definitions or synonyms."""
-    wanted = "t.scope = 'exact'" if kind == "synonym" else "true"
+    wanted, text = ("t.scope = 'exact'", "t.text") if kind == "synonym" else ("true", statement_in_sql("t.text"))
     return f"""
-        SELECT c.name AS anchor, t.text AS positive, {literal(kind)} AS kind, c.concept_id, t.source, c.side AS split,
+        SELECT c.name AS anchor, {text} AS positive, {literal(kind)} AS kind, c.concept_id, t.source, c.side AS split,
             NULL::VARCHAR AS predicate, NULL::VARCHAR AS asked, NULL::VARCHAR AS named, t.number, 0 AS form
         FROM {{rows}} t JOIN ends c ON c.number = t.concept_number
         ANTI JOIN repeating r ON r.kind = {literal(kind)} AND r.number = t.number WHERE {wanted}
