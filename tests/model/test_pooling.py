@@ -77,13 +77,13 @@ def test_means_of_half_precision_are_summed_in_float32():
     assert torch.equal(means, torch.ones(1, 2))
 
 
-def test_only_the_masks_are_kept_for_the_gradient():
+def test_only_the_masks_and_their_sizes_are_kept_for_the_gradient():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: kept.append(tensor.dtype) or tensor, lambda tensor: tensor
+        lambda tensor: kept.append((tensor.dtype, tuple(tensor.shape))) or tensor, lambda tensor: tensor
     ):
         mean_over_masks(torch.randn(2, 3, 3, 3, requires_grad=True), torch.ones(1, 3, 3, 3, dtype=torch.bool))
-    assert kept == [torch.bool]
+    assert kept == [(torch.bool, (1, 27)), (torch.float32, (1, 1))]
 
 
 @given(grid=GRIDS, seed=st.integers(0, 9))

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vesalius.errors import SettingError
+from vesalius.model import blocks
 from vesalius.model.blocks import NEGATIVE_SLOPE, pool_and_convolve
 from vesalius.model.region_encoder import UNET_SIZES, RegionEncoder, UNetSize
 
@@ -54,6 +55,15 @@ def test_features_and_all_gradients_are_those_of_plain_modules(size, shape, chec
     ours, theirs = encoder(image, masks), plain(encoder, image, masks)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradients(encoder, ours), gradients(encoder, theirs), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("numbers", [1, 400, 2000])
+@pytest.mark.parametrize("shape", [(9, 12, 7), (24, 5, 17)], ids=str)
+def test_maps_taken_in_slabs_give_the_same_gradients(monkeypatch, shape, numbers):
+    encoder, image, masks = make(SIZES["as published"], shape=shape)
+    whole = gradients(encoder, encoder(image, masks))
+    monkeypatch.setattr(blocks, "_SLAB", numbers)
+    torch.testing.assert_close(gradients(encoder, encoder(image, masks)), whole, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

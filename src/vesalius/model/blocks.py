@@ -22,6 +22,8 @@ from vesalius.model.pooling import add_gradient, as_rows, exact_dtype, num_voxel
 
 NEGATIVE_SLOPE = 1e-2
 _LAYOUT = torch.channels_last_3d
+_SLAB = 2**27
+"""Numbers of a map that are convolved at once for the gradient of a kernel."""
 
 
 def first_convolution(image: Float[Tensor, "1 c i j k"], conv: nn.Conv3d) -> Float[Tensor, "1 d i j k"]:
@@ -59,7 +61,8 @@ def pool_and_convolve(
         return _PoolAndConvolve.apply(*tensors, stride, norm.eps)  # pyright: ignore[reportReturnType]
     features, weight, bias, *_ = tensors
     moments = _moments(as_rows(features[0]), norm.eps)
-    means = _activate(features, _scale_and_shift(weight, bias, *moments), out=features, masks=masks)
+    sums = _activate(features, _scale_and_shift(weight, bias, *moments), out=features, masks=masks)
+    means = None if masks is None or sums is None else sums / num_voxels(masks, sums.dtype)
     return means, None if conv is None else _convolve(features, conv.weight, conv.bias, conv.stride)
 
 
@@ -119,11 +122,13 @@ class _PoolAndConvolve(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor | None, Tensor | None]:
         mean, inverse_deviation = _moments(as_rows(features[0]), eps)
-        ctx.save_for_backward(features, norm_weight, norm_bias, conv_weight, masks, mean, inverse_deviation)
+        voxels = None if masks is None else num_voxels(masks, mean.dtype)
+        ctx.save_for_backward(features, norm_weight, norm_bias, conv_weight, masks, voxels, mean, inverse_deviation)
         ctx.stride = stride
         scale_and_shift = _scale_and_shift(norm_weight, norm_bias, mean, inverse_deviation)
         activated = None if conv_weight is None else torch.empty_like(features)
-        means = _activate(features, scale_and_shift, out=activated, masks=masks)
+        sums = _activate(features, scale_and_shift, out=activated, masks=masks)
+        means = None if sums is None else sums / voxels
         if activated is None or conv_weight is None:
             return means, None
         return means, _convolve(activated, conv_weight, conv_bias, stride)
@@ -133,7 +138,7 @@ class _PoolAndConvolve(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, of_means: Tensor | None, of_next: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        features, norm_weight, norm_bias, conv_weight, masks, mean, inverse_deviation = ctx.saved_tensors
+        features, norm_weight, norm_bias, conv_weight, masks, voxels, mean, inverse_deviation = ctx.saved_tensors
         scale_and_shift = _scale_and_shift(norm_weight, norm_bias, mean, inverse_deviation)
         if of_next is None:
             gradient, of_weight, of_bias = torch.zeros_like(features), None, None
@@ -145,10 +150,7 @@ class _PoolAndConvolve(torch.autograd.Function):
             del activated
             gradient = _input_gradient(of_next, features, weight, ctx.stride)
             of_weight, of_bias = of_weight.to(conv_weight.dtype), of_bias.to(conv_weight.dtype)
-        if masks is not None and of_means is not None:
-            of_sums = of_means / num_voxels(masks, of_means.dtype)
-        else:
-            masks = of_sums = None
+        of_sums = None if voxels is None or of_means is None else of_means / voxels
         of_scale, of_shift = _norm_gradient(
             gradient, features, scale_and_shift, (mean, inverse_deviation), masks=masks, of_sums=of_sums
         )
@@ -177,7 +179,7 @@ def _scale_and_shift(weight: Tensor, bias: Tensor, mean: Tensor, inverse_deviati
 def _activate(
     features: Tensor, scale_and_shift: tuple[Tensor, Tensor], *, out: Tensor | None, masks: Tensor | None
 ) -> Tensor | None:
-    """Writes the normalised, activated map to `out` and returns its means over masks."""
+    """Writes the normalised, activated map to `out` and returns its sums over masks."""
     rows = as_rows(features[0])
     scale, shift = scale_and_shift
     written = None if out is None else as_rows(out[0])
@@ -188,7 +190,7 @@ def _activate(
             sums.append(sums_of(activated, masks[:, piece], scale.dtype))
         if written is not None:
             written[piece] = activated
-    return None if masks is None else torch.stack(sums).sum(dim=0) / num_voxels(masks, scale.dtype)
+    return None if masks is None else torch.stack(sums).sum(dim=0)
 
 
 def _norm_gradient(
@@ -238,18 +240,28 @@ def _input_gradient(of_output: Tensor, features: Tensor, weight: Tensor, stride:
 def _weight_gradient(
     of_output: Tensor, features: Tensor, weight: Tensor, stride: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of a convolution's weight and bias; of `weight` only the shape matters."""
-    _, of_weight, of_bias = torch.ops.aten.convolution_backward(
-        of_output,
-        features,
-        weight,
-        [len(weight)],
-        list(stride),
-        [1, 1, 1],
-        [1, 1, 1],
-        False,
-        [0, 0, 0],
-        1,
-        [False, True, True],
+    """Returns the gradients of a convolution's weight and bias; of `weight` only the shape matters.
+
+    A large map is taken in slabs along its first axis: beyond some size the processor's library falls back to loops that take minutes.
+    """
+    num, depth, step = of_output.shape[2], features.shape[2], stride[0]
+    planes = max(1, _SLAB * num // max(features.numel(), of_output.numel()))
+    of_weight, of_bias = (
+        weight.new_zeros(shape, dtype=exact_dtype(weight.dtype)) for shape in (weight.shape, weight.shape[:1])
     )
+    for start in range(0, num, planes):
+        stop = min(num, start + planes)
+        first, last = (
+            start * step - 1,
+            (stop - 1) * step + 2,
+        )  # planes read, one before and one behind the map among them
+        slab = features[:, :, max(0, first) : min(depth, last)]
+        if num > planes and (first < 0 or last > depth):
+            slab = F.pad(slab, (0, 0, 0, 0, max(0, -first), max(0, last - depth))).contiguous(memory_format=_LAYOUT)
+        _, more_weight, more_bias = torch.ops.aten.convolution_backward(
+            of_output[:, :, start:stop], slab, weight, [len(weight)], list(stride), [int(num <= planes), 1, 1], [1, 1, 1],
+            False, [0, 0, 0], 1, [False, True, True],
+        )  # fmt: skip
+        of_weight += more_weight
+        of_bias += more_bias
     return of_weight, of_bias

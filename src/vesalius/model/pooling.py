@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -34,11 +35,12 @@ def mean_over_masks(features: Float[Tensor, "c i j k"], masks: Bool[Tensor, "n i
 
 def halve(masks: Bool[Tensor, "n i j k"]) -> Bool[Tensor, "n i2 j2 k2"]:
     """Returns masks on a grid of half the voxels along each axis, rounded up: a voxel is inside where one of its (up to) 8 is."""
-    for axis in (3, 2, 1):
-        even, odd = (masks[(slice(None),) * axis + (slice(start, None, 2),)] for start in (0, 1))
-        masks = even.clone()
-        masks.narrow(axis, 0, odd.shape[axis]).logical_or_(odd)
-    return masks
+    missing = [size % 2 for size in masks.shape[:0:-1]]
+    if any(missing) or masks.storage_offset() % 2:
+        masks = F.pad(masks, [amount for odd in missing for amount in (0, odd)])
+    masks = masks.contiguous().view(torch.int16) != 0  # two neighbours along the last axis are one number
+    masks = masks[:, :, 0::2] | masks[:, :, 1::2]
+    return masks[:, 0::2] | masks[:, 1::2]
 
 
 def as_rows(features: Float[Tensor, "c i j k"]) -> Float[Tensor, "v c"]:
@@ -82,7 +84,9 @@ def add_gradient(gradient: Float[Tensor, "v c"], of_sums: Float[Tensor, "n c"], 
 
 def num_voxels(masks: Bool[Tensor, "n v"], dtype: torch.dtype) -> Float[Tensor, "n 1"]:
     """Returns what to divide sums by: the voxels of each mask, 1 for an empty one."""
-    return masks.sum(dim=1, keepdim=True).clamp(min=1).to(dtype)
+    # One by one: torch counts the whole of a tensor thirty times as fast as the rows of one.
+    counts = [torch.count_nonzero(mask) for mask in masks]
+    return torch.stack(counts).clamp(min=1).to(dtype)[:, None] if counts else masks.new_ones((0, 1), dtype=dtype)
 
 
 class _MeanOverMasks(torch.autograd.Function):
@@ -92,15 +96,16 @@ class _MeanOverMasks(torch.autograd.Function):
         dtype = exact_dtype(features.dtype)
         with torch.autocast(features.device.type, enabled=False):
             sums = torch.stack([sums_of(rows[piece], masks[:, piece], dtype) for piece in pieces(rows)]).sum(dim=0)
-        ctx.save_for_backward(masks)
+        voxels = num_voxels(masks, sums.dtype)
+        ctx.save_for_backward(masks, voxels)
         ctx.grid, ctx.dtype = features.shape[1:], features.dtype
-        return sums / num_voxels(masks, sums.dtype)
+        return sums / voxels
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_means: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (masks,) = ctx.saved_tensors
-        of_sums = (of_means / num_voxels(masks, of_means.dtype)).to(ctx.dtype)
+        masks, voxels = ctx.saved_tensors
+        of_sums = (of_means / voxels).to(ctx.dtype)
         rows = of_sums.new_empty((masks.shape[1], of_sums.shape[1]))
         for piece in pieces(rows):
             torch.mm(masks[:, piece].to(ctx.dtype).T, of_sums, out=rows[piece])
