@@ -216,6 +216,38 @@ def test_unions_of_other_parts_than_left_and_right_are_made_as_published(lines, 
     np.testing.assert_array_equal(masks["prostate"], np.isin(body[1].data, (1, 2)))
 
 
+def test_an_organ_holds_its_tumour_as_published(lines, body, prepared):
+    labels = ["kidney", "kidney tumor", "kidney cyst"]
+    (source,) = sat_ds_cases(lines(label=labels, dataset="KiTS23"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(masks["kidney"], body[1].data > 0)
+    np.testing.assert_array_equal(masks["kidney tumor"], body[1].data == 2)
+    labels = ["left lung", "right lung", "COVID-19 infection", "lung"]
+    (source,) = sat_ds_cases(lines(label=labels, dataset="COVID19"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(masks["lung"], body[1].data > 0)
+    np.testing.assert_array_equal(masks["left lung"], body[1].data == 1)
+
+
+def test_a_channel_is_written_behind_the_file_of_several(lines, body, tmp_path):
+    image, _ = body
+    stack = np.stack([image.data, image.data + 1], axis=-1)
+    nibabel.save(nibabel.Nifti1Image(stack, image.affine), tmp_path / "nii/prostate_35.nii.gz")
+    found = {}
+    for channel in ("T2", "ADC"):
+        (source,) = sat_ds_cases(
+            lines(
+                image=f"nii/prostate_35.nii.gz/{channel}", dataset="MSD_Prostate", modality=f"MRI {channel}",
+                label=["transition zone of prostate", "peripheral zone of prostate", "prostate"],
+            )
+        )  # fmt: skip
+        assert source.sequence == channel
+        assert all(path.is_file() for path in source.files)
+        found[channel] = source.load()[0].data
+    np.testing.assert_array_equal(found["ADC"], found["T2"] + 1)
+    np.testing.assert_array_equal(found["T2"], image.data)
+
+
 def test_masks_of_a_stack_make_unions_too(lines, body, tmp_path, prepared):
     stack = np.stack([body[1].data == value for value in (1, 2, 3)]).astype(np.uint8)
     nibabel.save(nibabel.Nifti1Image(stack, body[1].affine), tmp_path / "nii/stack.nii.gz")
