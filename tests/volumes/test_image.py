@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vesalius.errors import InputError
+from vesalius.volumes.geometry import resample_labels_to
 from vesalius.volumes.image import (
     Image,
     LabelMap,
@@ -219,9 +220,10 @@ def test_one_grid_said_as_a_matrix_and_as_a_quaternion_is_one(body):
     told = header.get_qform()
     drift_mm = np.abs((told - affine) @ [*np.array(image.data.shape) - 1, 1]).max()
     assert 1e-3 < drift_mm < 0.15
-    check_same_grid(
-        Image(data=image.data, affine=affine), LabelMap(data=label_map.data, affine=told, labels=label_map.labels)
-    )
+    turned = Image(data=image.data, affine=affine)
+    other = LabelMap(data=label_map.data, affine=told, labels=label_map.labels)
+    check_same_grid(turned, other)
+    np.testing.assert_array_equal(resample_labels_to(other, turned).data, label_map.data)
 
 
 def test_stems(tmp_path):

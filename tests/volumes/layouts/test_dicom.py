@@ -4,6 +4,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from scipy import ndimage
 
@@ -145,7 +146,7 @@ def test_contours_are_filled_with_their_holes(tmp_path, body, dicom, prepared):
     assert found["over"].sum() == 16
 
 
-def test_a_structure_that_cannot_be_drawn_does_not_take_the_others_with_it(tmp_path, body, dicom, prepared):
+def test_a_structure_that_cannot_be_drawn_does_not_take_the_others_with_it(tmp_path, body, dicom):
     image, _ = body
     contours = {
         "couch": [square(image, 5, 6, 40, 8)],
@@ -218,7 +219,8 @@ def test_pixels_without_a_decoder_are_told_as_such(tmp_path, body, dicom):
     for path in (tmp_path / "x").iterdir():
         dataset = pydicom.dcmread(path)
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
-        dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+        dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
         dataset.save_as(path)
     (source,) = cases(tmp_path)

@@ -74,7 +74,7 @@ def test_cases_may_lie_where_the_description_says(tmp_path, body, write_grid, mo
     monkeypatch.setenv("ELSEWHERE", str(tmp_path / "elsewhere"))
     for name in ("t1", "t2"):
         write_grid(tmp_path / f"elsewhere/{name}.nii.gz", body[0])
-    write_grid(tmp_path / "d/../masks/drawn.nii.gz", body[1])
+    write_grid(tmp_path / "masks/drawn.nii.gz", body[1])
     listed = {"p1": {"images": ["$ELSEWHERE/t1.nii.gz", "../elsewhere/t2.nii.gz"], "label": "../masks/drawn.nii.gz"}}
     describe(tmp_path / "d", {"background": 0, "a": 1}, {"0": "T1", "1": "T2"}, dataset=listed)
     first, second = nnunet_cases(LayoutOptions(folder=tmp_path / "d"))

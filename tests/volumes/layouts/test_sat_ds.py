@@ -123,6 +123,15 @@ def test_a_label_may_hold_the_name_of_its_folder(lines, body, tmp_path):
     assert [dict(one.labels) for one in source.load()[1]] == [{1: "lumbar vertebrae 1 (l1)"}]
 
 
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_a_label_that_stands_twice_is_what_its_last_place_says(lines, body, tmp_path, is_drawn):
+    (box,) = convert(tmp_path, body, ["cervical vertebrae"])
+    boxes = [[0, 0, 0, 1, 1, 1], box if is_drawn else False]
+    more = {"renorm_image": "0.npy", "renorm_segmentation_dir": "masks", "renorm_y1x1z1_y2x2z2": boxes}
+    (source,) = sat_ds_cases(lines(label=["cervical vertebrae"] * 2, modality="CT", **more))
+    assert [int(one.data.sum()) for one in source.load()[1]] == [int((body[1].data == 1).sum())] * is_drawn
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

@@ -282,7 +282,8 @@ def _load_converted(entry: Entry, orientation: str | None) -> tuple[Image, Itera
     folder = entry.path("renorm_segmentation_dir")
     return image, (
         _read_converted_mask(folder / f"{text}.npy", text, box, image, entry.where)
-        for text, box in zip(labels, boxes, strict=True)
+        # A label that stands twice, as in VerSe, is what its last place says: the conversion wrote over the first.
+        for text, box in dict(zip(labels, boxes, strict=True)).items()
         if box is not False
     )
 
