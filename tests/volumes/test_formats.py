@@ -97,6 +97,22 @@ def test_nifti_of_both_versions_and_byte_orders_is_read_as_nibabel_does(tmp_path
     np.testing.assert_array_equal(found.affine, nibabel.load(tmp_path / "a.nii.gz").affine)
 
 
+def test_a_header_without_qfac_or_with_a_signed_spacing_is_read_as_nibabel_does(tmp_path):
+    stored = nibabel.Nifti1Image(DATA, None)
+    stored.header.set_qform(np.diag([-1.25, -2, 3, 1.0]), code=1)
+    stored.header["pixdim"][1:4] *= (-1, 1, 1)
+    stored.header["pixdim"][0] = 0
+    header = bytes(stored.header.binaryblock)
+    (tmp_path / "a.nii").write_bytes(header + bytes(4) + DATA.tobytes(order="F"))
+    plain = bytearray((tmp_path / "a.nii").read_bytes())
+    plain[344:348] = b"n+1\0"
+    plain[108:112] = np.float32(352).tobytes()
+    (tmp_path / "a.nii").write_bytes(plain)
+    found = read_image(tmp_path / "a.nii")
+    np.testing.assert_array_equal(found.data, DATA)
+    np.testing.assert_allclose(found.affine, nibabel.load(tmp_path / "a.nii").affine)
+
+
 def test_a_name_in_capitals_and_an_ending_that_lies_do_not_matter(tmp_path):
     nibabel.save(nibabel.Nifti1Image(DATA, np.eye(4)), tmp_path / "a.nii")
     plain_bytes = (tmp_path / "a.nii").read_bytes()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vesalius.errors import InputError
+from vesalius.volumes.geometry import resample_labels_to
 from vesalius.volumes.image import (
     Image,
     LabelMap,
@@ -79,6 +80,33 @@ def test_overlapping_segments_come_as_one_label_map_a_layer(tmp_path):
     assert [int(layer.data.sum()) for layer in layers] == [6, 12]
     refused(path, "2 layers", read_label_map)
     refused(path, "cannot name the segments", lambda p: read_label_maps(p, {1: "x"}))
+
+
+def test_segments_of_an_older_slicer_are_a_layer_each(tmp_path):
+    data = np.zeros((2, 3, 3, 2), dtype=np.uint8)
+    data[0, 0], data[1, :2] = 1, 1
+    names = {"Segment0_Name": "lung", "Segment1_Name": "chest"}
+    directions = np.vstack([[np.nan] * 3, np.diag([2.0, 3.0, 4.0])])
+    path = write_nrrd(tmp_path / "a.seg.nrrd", data, **{"space directions": directions}, **names)
+    assert [dict(layer.labels) for layer in read_label_maps(path)] == [{1: "lung"}, {1: "chest"}]
+    one = write_nrrd(tmp_path / "b.seg.nrrd", data[0], Segment0_Name="lung")
+    assert dict(read_label_map(one).labels) == {1: "lung"}
+    refused(write_nrrd(tmp_path / "c.seg.nrrd", data[0], **names), "without a LabelValue", read_label_map)
+
+
+def test_label_values_that_scaling_or_rounding_moved_are_whole(tmp_path, write_nifti):
+    drawn = np.array([[[0, 1, 5, 13]]])
+    nearly = write_nifti("a.nii.gz", np.where(drawn == 1, 0.9999, drawn).astype(np.float32))
+    assert read_label_map(nearly).data.tolist() == drawn.tolist()
+    stored = nibabel.Nifti1Image(drawn.astype(np.float64), np.eye(4))
+    stored.set_data_dtype(np.uint8)  # nibabel spreads 0 to 13 over all bytes
+    stored.to_filename(tmp_path / "b.nii.gz")
+    assert np.abs(nibabel.load(tmp_path / "b.nii.gz").get_fdata() - drawn).max() > 0.01
+    assert read_label_map(tmp_path / "b.nii.gz").data.tolist() == drawn.tolist()
+    blurred = nibabel.Nifti1Image(np.array([[[0, 0.3, 1]]]), np.eye(4))
+    blurred.set_data_dtype(np.uint8)
+    blurred.to_filename(tmp_path / "c.nii.gz")
+    refused(tmp_path / "c.nii.gz", "not whole numbers", read_label_map)
 
 
 def test_whole_numbers_stored_as_floats_are_labels(write_nifti):
@@ -169,15 +197,33 @@ def test_an_image_that_does_not_say_where_left_is_is_refused(tmp_path):
 def test_grids_that_differ_are_told_apart(body):
     image, label_map = body
     check_same_grid(image, label_map)
-    moved = label_map.affine + np.array([[0, 0, 0, 0.01]] + [[0] * 4] * 3)
+    moved = label_map.affine + np.array([[0, 0, 0, 0.2]] + [[0] * 4] * 3)
     other = LabelMap(data=label_map.data, affine=moved, labels={})
-    with pytest.raises(InputError, match=r"lab\.nii: .* 0\.01 mm off"):
+    with pytest.raises(InputError, match=r"lab\.nii: .* 0\.2 mm off .*at most 0\.15 mm"):
         check_same_grid(image, other, where="lab.nii")
     other = LabelMap(data=label_map.data[1:], affine=label_map.affine, labels={})
     with pytest.raises(InputError, match=r"shape \(19, 24, 18\)"):
         check_same_grid(image, other)
     rounded = LabelMap(data=label_map.data, affine=label_map.affine.astype(np.float32).astype(float), labels={})
     check_same_grid(image, rounded)
+
+
+def test_one_grid_said_as_a_matrix_and_as_a_quaternion_is_one(body):
+    """A turn by almost 180° is what a quaternion of single precision says worst."""
+    image, label_map = body
+    turn, steps = np.pi - 1e-3, (1.5, 1.5, 2.0)
+    across = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = across * steps
+    header = nibabel.Nifti1Header()
+    header.set_qform(affine, code=1)
+    told = header.get_qform()
+    drift_mm = np.abs((told - affine) @ [*np.array(image.data.shape) - 1, 1]).max()
+    assert 1e-3 < drift_mm < 0.15
+    turned = Image(data=image.data, affine=affine)
+    other = LabelMap(data=label_map.data, affine=told, labels=label_map.labels)
+    check_same_grid(turned, other)
+    np.testing.assert_array_equal(resample_labels_to(other, turned).data, label_map.data)
 
 
 def test_stems(tmp_path):

@@ -92,7 +92,8 @@ class UnresolvedLabel:
         value: the label value; the lowest where several share the text; 0 where it has none.
         label: the dataset's text; None where it has none.
         reason: ``no name``: it has no text with a letter a–z or a digit, no region is made;
-            ``not drawn``: the dataset lists it, but no value of the label map is known to draw it, no region is made;
+            ``not drawn``: the dataset lists it, but no value of the label map is known to draw it, or its contours cannot be
+            filled on the image, no region is made;
             ``no voxel``: the whole label map that names it is empty, no region is made;
             ``no voxel left``: none was left after resampling, no region is made;
             ``no concept``: the graph holds none, the region has a local id;

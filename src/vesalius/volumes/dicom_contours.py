@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,7 +18,7 @@ from vesalius.volumes.image import Image, LabelMap
 
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
 _FLAT = 0.1
-"""Voxels that the points of a contour may differ along k."""
+"""Voxels that the points of a contour, and contours of one plane, may differ along k."""
 
 Contour = Float[np.ndarray, "n 3"]
 
@@ -27,7 +28,9 @@ def read_contours(dataset: Dataset, image: Image, *, labelling: str, where: str)
     """Returns the closed contours of an RTSTRUCT object, filled: as few label maps as keep overlapping ones apart.
 
     A voxel is inside where its centre is. Contours of one structure on one plane are combined by parity: one within
-    another is a hole, as is the inside of a keyhole. Structures of points or open lines have no voxel and are left out.
+    another is a hole, as is the inside of a keyhole. Structures of points or open lines have no voxel and are left out. One
+    whose contours are not in planes of the image, all lie outside, or are drawn on every second plane or fewer is not
+    drawn, and said to be so; where all are such, the first of them is the error.
 
     Args:
         dataset: the whole object.
@@ -36,25 +39,31 @@ def read_contours(dataset: Dataset, image: Image, *, labelling: str, where: str)
         where: what to name in an error.
 
     Raises:
-        InputError: the object is damaged, a contour is not in a plane of the image, all contours of a structure lie
-            outside, or they are drawn on every second plane or fewer.
+        InputError: the object is damaged, or no structure can be drawn.
 
     Source: DICOM PS3.3, C.8.8.6 (ROI contour): inner and outer contours.
     """
     try:
         names = {int(item.ROINumber): str(item.get("ROIName", "")).strip() for item in dataset.StructureSetROISequence}
-        drawn = []
+        drawn: list[tuple[str, Mask]] = []
+        refused: dict[str, InputError] = {}
         for number, item in enumerate(dataset.get("ROIContourSequence") or [], start=1):
             contours = list(_contours(item, image))
-            if contours:
-                place = f"{where}, structure {number}"
-                drawn.append((names[int(item.ReferencedROINumber)], _filled(contours, image, place)))
+            if not contours:
+                continue
+            name = names[int(item.ReferencedROINumber)]
+            try:
+                drawn.append((name, _filled(contours, image, f"{where}, structure {number}")))
+            except InputError as error:
+                refused.setdefault(name, error)
     except DAMAGED as error:
         raise damaged_dicom(where, error) from None
     if not drawn:
-        raise InputError("no closed contour", where=where, remedy="leave the object out")
+        nothing = InputError("no closed contour", where=where, remedy="leave the object out")
+        raise next(iter(refused.values()), nothing)
     i, j, k = image.data.shape
-    return draw_masks(drawn, image.affine, (i, j, k), labelling=labelling)
+    first, *more = draw_masks(drawn, image.affine, (i, j, k), labelling=labelling)
+    return [replace(first, undrawn=frozenset(refused).difference(name for name, _ in drawn)), *more]
 
 
 def fill(contours: Sequence[Float[np.ndarray, "n 2"]], shape: tuple[int, int]) -> Bool[np.ndarray, "i j"]:
@@ -88,7 +97,7 @@ def _contours(item: Dataset, image: Image) -> Iterator[Contour]:
     for contour in item.get("ContourSequence") or []:
         if str(contour.get("ContourGeometricType", "")).upper() not in _CLOSED:
             continue
-        points = np.array([float(number) for number in contour.ContourData]).reshape(-1, 3)
+        points = np.array([float(number) for number in contour.get("ContourData") or ()]).reshape(-1, 3)
         if len(points) < 3:
             continue
         if not np.isfinite(points).all():
@@ -100,14 +109,14 @@ def _contours(item: Dataset, image: Image) -> Iterator[Contour]:
 
 def _filled(contours: Sequence[Contour], image: Image, where: str) -> Mask:
     i, j, k = image.data.shape
-    by_plane: dict[int, dict[float, list[Contour]]] = defaultdict(lambda: defaultdict(list))
+    by_plane: dict[int, list[tuple[float, Contour]]] = defaultdict(list)
     for contour in contours:
         heights = contour[:, 2]
         if heights.max() - heights.min() > _FLAT:
             raise InputError("a contour across the planes of its image", where=where, remedy="draw it on the planes")
         height = float(heights.mean())
         if -0.5 <= height < k - 0.5:
-            by_plane[round(height)][round(height, 2)].append(contour)
+            by_plane[round(height)].append((height, contour))
     if not by_plane:
         raise InputError("all contours lie outside the image", where=where, remedy="check which series it belongs to")
     gaps = np.diff(sorted(by_plane))
@@ -116,7 +125,9 @@ def _filled(contours: Sequence[Contour], image: Image, where: str) -> Mask:
             f"contours on every {gaps.min()}th plane only", where=where, remedy="interpolate them in between"
         )
     mask = np.zeros((i, j, k), dtype=bool)
-    for plane, by_height in by_plane.items():
-        nearest = min(by_height, key=lambda height: abs(height - plane))
-        mask[:, :, plane] = fill([contour[:, :2] for contour in by_height[nearest]], (i, j))
+    for plane, found in by_plane.items():
+        nearest = min((height for height, _ in found), key=lambda height: abs(height - plane))
+        # Contours of one plane are written with heights that rounding has moved apart.
+        of_one = [contour[:, :2] for height, contour in found if abs(height - nearest) < _FLAT]
+        mask[:, :, plane] = fill(of_one, (i, j))
     return mask

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Shaped
 from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
@@ -117,7 +118,7 @@ def read_dicom(path: Path, *, where: str, tags: Sequence[str] | None = None) -> 
         None for a directory of other files (DICOMDIR).
 
     Raises:
-        InputError: it is damaged, or deflated.
+        InputError: it is damaged, or deflated, or its pixels are asked for and no decoder for them is installed.
     """
     try:
         with silently():
@@ -131,10 +132,26 @@ def read_dicom(path: Path, *, where: str, tags: Sequence[str] | None = None) -> 
                     stop_before_pixels=tags is not None,
                     specific_tags=list(tags) if tags is not None else None,
                 )
+            if tags is None:
+                _check_decoder(dataset, where)
             is_directory = dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
             return None if is_directory else dataset
     except DAMAGED as error:
         raise damaged_dicom(where, error) from None
+
+
+def _check_decoder(dataset: Any, where: str) -> None:
+    """Refuses pixels that could be decoded, but not with what is installed; others are told when they are read."""
+    try:
+        decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    except (NotImplementedError, AttributeError):
+        return
+    if not decoder.is_available:
+        raise InputError(
+            f"no decoder is installed for its pixels ({decoder.UID.name})",
+            where=where,
+            remedy="pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or write it again uncompressed",
+        )
 
 
 def damaged_dicom(where: str, error: Exception) -> InputError:

@@ -20,8 +20,12 @@ from vesalius.volumes.nrrd_file import Segment, read_nrrd
 SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 """File name endings that can be read, longer before shorter."""
 
-GRID_TOLERANCE_MM = 1e-3
-"""Two grids are the same where no corner voxel moves further than this: headers hold single precision."""
+GRID_TOLERANCE = 0.1
+"""Voxels. Two grids are the same where no corner voxel moves further than this: tools round spacings and directions, and a
+quaternion of single precision says a turn less exactly than a matrix."""
+
+_NEARLY_WHOLE = 1e-3
+"""How far a label value may lie from a whole number."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +103,8 @@ def check_same_grid(image: Image, label_map: LabelMap, *, where: object | None =
     """Checks that a label map lies on an image's own grid.
 
     Raises:
-        InputError: the shapes differ, or a corner lies further than `GRID_TOLERANCE_MM` from its counterpart.
+        InputError: the shapes differ, or a corner lies further than `GRID_TOLERANCE` of the smallest spacing from its
+            counterpart.
     """
     if image.data.shape != label_map.data.shape:
         raise InputError(
@@ -110,9 +115,10 @@ def check_same_grid(image: Image, label_map: LabelMap, *, where: object | None =
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
     corners[:, :3] *= np.array(image.data.shape) - 1
     moved_mm = float(np.linalg.norm((corners @ (image.affine - label_map.affine).T)[:, :3], axis=1).max())
-    if moved_mm > GRID_TOLERANCE_MM:
+    most_mm = GRID_TOLERANCE * float(np.linalg.norm(image.affine[:3, :3], axis=0).min())
+    if moved_mm > most_mm:
         raise InputError(
-            f"the label map lies up to {moved_mm:.4g} mm off its image's grid (at most {GRID_TOLERANCE_MM:g} mm)",
+            f"the label map lies up to {moved_mm:.4g} mm off its image's grid (at most {most_mm:.4g} mm)",
             where=where,
             remedy="resample the label map to the image's grid",
         )
@@ -226,7 +232,7 @@ def read_label_maps(path: Path, labels: Mapping[int, str] | None = None) -> list
         )
     return [
         LabelMap(
-            data=whole_numbers(_checked_volume(layer, file.affine, path), path),
+            data=whole_numbers(_checked_volume(layer, file.affine, path), path, step=file.step),
             affine=file.affine,
             labels=labels if labels is not None else file.names_of(number),
         )
@@ -246,7 +252,11 @@ def read_label_stack(path: Path) -> list[LabelMap]:
     file = _read(path)
     stacked = file.data.ndim == 4 and file.data.shape[3] > 1
     return [
-        LabelMap(data=whole_numbers(_checked_volume(layer, file.affine, path), path), affine=file.affine, labels={})
+        LabelMap(
+            data=whole_numbers(_checked_volume(layer, file.affine, path), path, step=file.step),
+            affine=file.affine,
+            labels={},
+        )
         for layer in (file.scaled if stacked else [file.scaled])
     ]
 
@@ -265,6 +275,11 @@ class _File:
         if (self.slope, self.inter) == (1.0, 0.0) or self.data.dtype.kind not in "biuf":
             return self.data
         return self.data.astype(np.float64) * self.slope + self.inter
+
+    @property
+    def step(self) -> float:
+        """Distance of neighbouring values, where whole numbers are stored and scaled to others; else 0."""
+        return abs(self.slope) if self.slope != 1 and self.data.dtype.kind in "iu" else 0.0
 
     def names_of(self, layer: int) -> dict[int, str]:
         return {s.value: s.name for s in self.segments if s.layer == layer} or dict(self.names)
@@ -312,14 +327,25 @@ def _checked_volume(data: Shaped[np.ndarray, ...], affine: Affine, path: Path) -
     return volume
 
 
-def whole_numbers(data: Shaped[np.ndarray, "i j k"], where: object) -> LabelVoxels:
+def whole_numbers(data: Shaped[np.ndarray, "i j k"], where: object, *, step: float = 0.0) -> LabelVoxels:
     """Returns label values as the smallest signed integers that hold them, at least 16 bits.
+
+    Args:
+        data: label values; floats as whole as they were stored.
+        where: what to name in an error.
+        step: between neighbouring values, where they were scaled: in steps of 13/255, a 1 comes back as 1.02.
 
     Raises:
         InputError: a value is no whole number.
     """
-    if data.dtype.kind == "f" and not (np.isfinite(data).all() and np.array_equal(data, np.rint(data))):
-        raise InputError("a label map with values that are not whole numbers", where=where, remedy="give label values")
+    if data.dtype.kind == "f":
+        whole = np.rint(data)
+        furthest = max(_NEARLY_WHOLE, min(0.51 * step, 0.1))
+        if not (np.isfinite(data).all() and np.abs(data - whole).max() <= furthest):
+            raise InputError(
+                "a label map with values that are not whole numbers", where=where, remedy="give label values"
+            )
+        data = whole
     low, high = data.min(), data.max()
     for dtype in (np.int16, np.int32, np.int64):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:

@@ -69,6 +69,9 @@ def read_nifti(path: Path) -> NiftiFile:
                     where=path,
                     remedy="convert it again from its source, or set its sform",
                 )
+            pixdim = header["pixdim"]
+            pixdim[0] = -1 if pixdim[0] == -1 else 1  # the format: a qfac of 0 is 1
+            pixdim[1:4] = np.abs(pixdim[1:4])
             with np.errstate(all="ignore"):
                 affine = np.array(header.get_best_affine(), dtype=np.float64)
         except (HeaderDataError, HeaderTypeError, OverflowError) as error:

@@ -84,7 +84,7 @@ def read_nrrd(path: Path) -> NrrdFile:
     """Reads an NRRD file whose header and data are in one file.
 
     Raises:
-        InputError: it lacks an anatomical space, or keeps its data in another file.
+        InputError: it lacks an anatomical space, keeps its data in another file, or does not say what draws a segment.
         nrrd.NRRDError, ValueError, EOFError, zlib.error: it is damaged.
         OSError: it cannot be opened.
 
@@ -102,7 +102,7 @@ def read_nrrd(path: Path) -> NrrdFile:
             data = _read_data(header, file, path)
     except (nrrd.NRRDError, StopIteration, OverflowError, TypeError) as error:  # StopIteration: an empty file
         raise ValueError(str(error) or "an empty file") from error
-    segments = _segments(header)
+    segments = _segments(header, path, layered=data.ndim == 4)
     return NrrdFile(data=data, affine=_affine(header, path), segments=segments)
 
 
@@ -154,13 +154,17 @@ def _affine(header: Mapping[str, Any], path: Path) -> Affine:
     return np.diag([*signs, 1.0]) @ affine
 
 
-def _segments(header: Mapping[str, Any]) -> tuple[Segment, ...]:
+def _segments(header: Mapping[str, Any], path: Path, *, layered: bool) -> tuple[Segment, ...]:
+    """Returns the segments. Before version 4.11 3D Slicer wrote each as a layer of its own, of value 1, and said neither."""
     prefixes = [match[1] for key in header if (match := _SEGMENT.fullmatch(key))]
+    plain = [prefix for prefix in prefixes if f"{prefix}_LabelValue" not in header]
+    if plain and not layered and len(prefixes) > 1:
+        raise InputError("segments without a LabelValue", where=path, remedy="save it again with 3D Slicer")
     return tuple(
         Segment(
             name=str(header[f"{prefix}_Name"]).strip(),
-            value=int(header[f"{prefix}_LabelValue"]),
-            layer=int(header.get(f"{prefix}_Layer", 0)),
+            value=int(header.get(f"{prefix}_LabelValue", 1)),
+            layer=int(header.get(f"{prefix}_Layer", prefix[len("Segment") :] if prefix in plain and layered else 0)),
         )
         for prefix in prefixes
     )

@@ -108,3 +108,19 @@ def test_a_label_map_on_another_grid_is_refused(dataset, body, write_grid, tmp_p
     (source,) = bids_cases(options)
     with pytest.raises(InputError, match="off its image's grid"):
         list(source.load()[1])
+
+
+def test_a_folder_of_derivatives_is_read_by_itself(dataset):
+    options = dataset(
+        "sub-01/anat/sub-01_desc-brain_T1w", "sub-01/anat/sub-01_desc-preproc_T1w",
+        "sub-01/anat/sub-01_space-MNI152_desc-preproc_T1w", "sub-01/anat/sub-01_desc-aseg_dseg",
+        "sub-01/anat/sub-01_space-MNI152_desc-aseg_dseg", "sub-01/anat/sub-01_space-other_dseg",
+        **{"desc-aseg_dseg.tsv": TABLE},
+    )  # fmt: skip
+    sources = bids_cases(options)
+    assert [source.case_id for source in sources] == [
+        "d-sub-01-desc-preproc-t1w",
+        "d-sub-01-space-mni152-desc-preproc-t1w",
+    ]
+    drawn = [[label_map.labelling for label_map in source.load()[1]] for source in sources]
+    assert drawn == [["sub-01_desc-aseg_dseg"], ["sub-01_space-MNI152_desc-aseg_dseg"]]

@@ -4,6 +4,8 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
 from scipy import ndimage
 
 from vesalius.errors import InputError, SettingError
@@ -142,6 +144,88 @@ def test_contours_are_filled_with_their_holes(tmp_path, body, dicom, prepared):
     two[3:7, 4:8, 5] = two[12:16, 4:8, 5] = True
     np.testing.assert_array_equal(found["two"], two)
     assert found["over"].sum() == 16
+
+
+def test_a_structure_that_cannot_be_drawn_does_not_take_the_others_with_it(tmp_path, body, dicom):
+    image, _ = body
+    contours = {
+        "couch": [square(image, 5, 6, 40, 8)],
+        "cord": [square(image, 5, 6, k, 8) for k in (1, 3, 5)],
+        "liver": [square(image, 5, 6, 3, 8)],
+    }
+    dicom.rtstruct(tmp_path / "rt.dcm", dicom.series(tmp_path / "x", image), contours)
+    (source,) = cases(tmp_path)
+    (label_map,) = source.load()[1]
+    assert set(label_map.labels.values()) == {"liver"}
+    assert label_map.undrawn == {"couch", "cord"}
+    contours["of Doebelius"] = contours.pop("couch")
+    dicom.rtstruct(tmp_path / "rt.dcm", dicom.series(tmp_path / "y", image), contours)
+    (source,) = cases(tmp_path)
+    with pytest.raises(InputError, match="tells the patient"):
+        list(source.load()[1])
+
+
+def test_contours_of_one_plane_are_one_drawing_whatever_rounding_did(tmp_path, body, dicom, prepared):
+    image, _ = body
+    outer, inner = square(image, 5, 6, 3, 8), square(image, 7, 8, 3, 3)
+    outer[:, 2] += 0.0149
+    inner[:, 2] += 0.0151
+    dataset = dicom.rtstruct(tmp_path / "rt.dcm", dicom.series(tmp_path / "x", image), {"ring": [outer, inner]})
+    empty = pydicom.Dataset()
+    empty.ContourGeometricType = "CLOSED_PLANAR"
+    dataset.ROIContourSequence[0].ContourSequence.append(empty)
+    dataset.save_as(tmp_path / "rt.dcm")
+    (source,) = cases(tmp_path)
+    _, found = prepared(source, crop_to_foreground=False)
+    assert found["ring"].sum() == 64 - 9
+
+
+@pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT"])
+def test_objects_of_one_series_may_be_drawn_on_different_images(tmp_path, body, dicom, kind):
+    image, label_map = body
+    uid = pydicom.uid.generate_uid()
+    for number in (1, 2):
+        series, path = dicom.series(tmp_path / f"x{number}", image), tmp_path / f"drawn{number}.dcm"
+        if kind == "SEG":
+            dicom.seg(path, series, {f"organ {number}": label_map.data == number})
+        else:
+            dicom.rtstruct(path, series, {f"organ {number}": [square(image, 5, 6, 3, 8)]})
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = uid
+        dataset.save_as(path)
+    found = [[set(one.labels.values()) for one in source.load()[1]] for source in cases(tmp_path)]
+    assert found == [[{"organ 1"}], [{"organ 2"}]]
+
+
+def test_contours_that_name_no_series_are_drawn_on_the_one_of_their_frame_of_reference(tmp_path, body, dicom):
+    image, _ = body
+    dicom.series(tmp_path / "other", image)
+    series = dicom.series(tmp_path / "x", image)
+    dataset = dicom.rtstruct(tmp_path / "rt.dcm", series, {"a": [square(image, 5, 6, 3, 8)]})
+    del dataset.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
+    dataset.save_as(tmp_path / "rt.dcm")
+    (source,) = cases(tmp_path)
+    assert source.files[0].parent.name == "x"
+    source.load()
+
+
+def test_pixels_without_a_decoder_are_told_as_such(tmp_path, body, dicom):
+    """JPEG Lossless, which hospitals send and no package of ours reads."""
+    image, label_map = body
+    series = dicom.series(tmp_path / "x", image)
+    dicom.seg(tmp_path / "seg.dcm", series, {"spine": label_map.data == 3})
+    if get_decoder(pydicom.uid.JPEGLosslessSV1).is_available:
+        pytest.skip("a decoder is installed")
+    for path in (tmp_path / "x").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+    (source,) = cases(tmp_path)
+    with pytest.raises(InputError, match=r"no decoder is installed for its pixels \(JPEG Lossless.*pip install"):
+        source.load()
 
 
 def test_a_filled_circle_has_its_area_and_an_edge_belongs_to_one_side():

@@ -70,6 +70,22 @@ def test_the_held_out_part_is_the_test_side_where_it_has_label_maps(tmp_path, bo
     assert [source.split for source in nnunet_cases(LayoutOptions(folder=tmp_path))] == ["train", "test"]
 
 
+def test_cases_may_lie_where_the_description_says(tmp_path, body, write_grid, monkeypatch):
+    monkeypatch.setenv("ELSEWHERE", str(tmp_path / "elsewhere"))
+    for name in ("t1", "t2"):
+        write_grid(tmp_path / f"elsewhere/{name}.nii.gz", body[0])
+    write_grid(tmp_path / "masks/drawn.nii.gz", body[1])
+    listed = {"p1": {"images": ["$ELSEWHERE/t1.nii.gz", "../elsewhere/t2.nii.gz"], "label": "../masks/drawn.nii.gz"}}
+    describe(tmp_path / "d", {"background": 0, "a": 1}, {"0": "T1", "1": "T2"}, dataset=listed)
+    first, second = nnunet_cases(LayoutOptions(folder=tmp_path / "d"))
+    assert (first.case_id, first.split, first.files[0].name) == ("d-p1-0000", "train", "t1.nii.gz")
+    np.testing.assert_array_equal(second.load()[0].data, body[0].data)
+    for wrong in ("p", {"images": "x", "label": "y"}, {"images": ["x"]}):
+        describe(tmp_path / "d", {"a": 1}, dataset={"p1": wrong})
+        with pytest.raises(InputError, match="does not list images and label of case 'p1'"):
+            nnunet_cases(LayoutOptions(folder=tmp_path / "d"))
+
+
 def test_a_missing_channel_and_a_missing_image_fail_when_they_are_loaded(tmp_path, body, write_grid):
     describe(tmp_path, {"background": 0, "a": 1}, {"0": "T1", "1": "T2"})
     write_grid(tmp_path / "imagesTr/p_0000.nii.gz", body[0])
@@ -181,6 +197,37 @@ def test_resampled_cases_keep_their_field_of_view(tmp_path, body, write_grid):
     assert found.data.shape[2] == 4
     np.testing.assert_allclose(np.linalg.norm(found.affine[:3, 2]), 6, atol=1e-5)
     np.testing.assert_allclose(found.affine[2, 3], 30 + 1.5 * 3, atol=1e-5)
+
+
+def test_plans_are_found_by_the_arrays_they_name(tmp_path, body, write_grid):
+    image = write_grid(tmp_path / "p_0000.nii.gz", body[0])
+    drawn = write_grid(tmp_path / "p.nii.gz", body[1])
+    describe(tmp_path / "done", {"background": 0, "a": 1})
+    preprocess(tmp_path / "done", image, drawn, (2, 0, 1))
+    plans = json.loads((tmp_path / "done/nnUNetPlans.json").read_text())
+    plans["configurations"]["3d_fullres"]["data_identifier"] = "nnUNetPlans_3d_fullres"
+    (source,) = nnunet_cases(LayoutOptions(folder=tmp_path / "done"))
+    expected = source.load()[0]
+    (tmp_path / "done/nnUNetPlans.json").unlink()
+    with pytest.raises(InputError, match=r"nnUNetPlans\.json"):
+        nnunet_cases(LayoutOptions(folder=tmp_path / "done/nnUNetPlans_3d_fullres"))
+    (tmp_path / "done/nnUNetResEncUNetLPlans.json").write_text(json.dumps(plans))
+    (source,) = nnunet_cases(LayoutOptions(folder=tmp_path / "done"))
+    found = source.load()[0]
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_array_equal(found.affine, expected.affine)
+
+
+@pytest.mark.parametrize("arrays", ["nnUNetPlans_3d_fullres", "nnUNetData_plans_v2.1_stage0"])
+def test_arrays_of_an_older_nnunet_are_told_as_such(tmp_path, arrays):
+    (tmp_path / arrays).mkdir()
+    for ending in (".npz", ".pkl"):
+        (tmp_path / arrays / f"p{ending}").touch()
+    is_first = arrays.startswith("nnUNetData")
+    (tmp_path / ("nnUNetPlansv2.1_plans_3D.pkl" if is_first else "nnUNetPlans.json")).touch()
+    for folder in (tmp_path, tmp_path / arrays):
+        with pytest.raises(InputError, match="older nnU-Net"):
+            nnunet_cases(LayoutOptions(folder=folder))
 
 
 @pytest.mark.parametrize("parents", [("a",), ("b", "a")])

@@ -123,6 +123,15 @@ def test_a_label_may_hold_the_name_of_its_folder(lines, body, tmp_path):
     assert [dict(one.labels) for one in source.load()[1]] == [{1: "lumbar vertebrae 1 (l1)"}]
 
 
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_a_label_that_stands_twice_is_what_its_last_place_says(lines, body, tmp_path, is_drawn):
+    (box,) = convert(tmp_path, body, ["cervical vertebrae"])
+    boxes = [[0, 0, 0, 1, 1, 1], box if is_drawn else False]
+    more = {"renorm_image": "0.npy", "renorm_segmentation_dir": "masks", "renorm_y1x1z1_y2x2z2": boxes}
+    (source,) = sat_ds_cases(lines(label=["cervical vertebrae"] * 2, modality="CT", **more))
+    assert [int(one.data.sum()) for one in source.load()[1]] == [int((body[1].data == 1).sum())] * is_drawn
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -214,6 +223,38 @@ def test_unions_of_other_parts_than_left_and_right_are_made_as_published(lines, 
     (source,) = sat_ds_cases(lines(label=["transition zone", "peripheral zone", "prostate"], dataset="MSD_Prostate"))
     _, masks = prepared(source, crop_to_foreground=False)
     np.testing.assert_array_equal(masks["prostate"], np.isin(body[1].data, (1, 2)))
+
+
+def test_an_organ_holds_its_tumour_as_published(lines, body, prepared):
+    labels = ["kidney", "kidney tumor", "kidney cyst"]
+    (source,) = sat_ds_cases(lines(label=labels, dataset="KiTS23"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(masks["kidney"], body[1].data > 0)
+    np.testing.assert_array_equal(masks["kidney tumor"], body[1].data == 2)
+    labels = ["left lung", "right lung", "COVID-19 infection", "lung"]
+    (source,) = sat_ds_cases(lines(label=labels, dataset="COVID19"))
+    _, masks = prepared(source, crop_to_foreground=False)
+    np.testing.assert_array_equal(masks["lung"], body[1].data > 0)
+    np.testing.assert_array_equal(masks["left lung"], body[1].data == 1)
+
+
+def test_a_channel_is_written_behind_the_file_of_several(lines, body, tmp_path):
+    image, _ = body
+    stack = np.stack([image.data, image.data + 1], axis=-1)
+    nibabel.save(nibabel.Nifti1Image(stack, image.affine), tmp_path / "nii/prostate_35.nii.gz")
+    found = {}
+    for channel in ("T2", "ADC"):
+        (source,) = sat_ds_cases(
+            lines(
+                image=f"nii/prostate_35.nii.gz/{channel}", dataset="MSD_Prostate", modality=f"MRI {channel}",
+                label=["transition zone of prostate", "peripheral zone of prostate", "prostate"],
+            )
+        )  # fmt: skip
+        assert source.sequence == channel
+        assert all(path.is_file() for path in source.files)
+        found[channel] = source.load()[0].data
+    np.testing.assert_array_equal(found["ADC"], found["T2"] + 1)
+    np.testing.assert_array_equal(found["T2"], image.data)
 
 
 def test_masks_of_a_stack_make_unions_too(lines, body, tmp_path, prepared):

@@ -45,6 +45,15 @@ def test_the_multi_label_form_is_named_by_a_json(tmp_path, body, write_grid, pre
     np.testing.assert_array_equal(masks["spine"], body[1].data == 3)
 
 
+def test_what_says_how_a_scan_was_made_names_no_label(tmp_path, body, write_grid):
+    image = write_grid(tmp_path / "s1/ct.nii.gz", body[0])
+    write_grid(tmp_path / "s1/drawn.nii.gz", body[1])
+    image.with_name("ct.json").write_text('{"Modality": "CT", "SliceThickness": 3}')
+    (tmp_path / "classes.json").write_text('{"1": "spleen"}')
+    (source,) = totalsegmentator_cases(LayoutOptions(folder=tmp_path))
+    assert dict(source.load()[1][0].labels) == {1: "spleen"}
+
+
 def test_label_maps_without_names_and_files_of_several_values_are_refused(tmp_path, body, write_grid):
     write_grid(tmp_path / "s1/ct.nii.gz", body[0])
     write_grid(tmp_path / "s1/segmentations.nii.gz", body[1])

@@ -74,7 +74,7 @@ def bids_cases(options: LayoutOptions) -> list[SourceCase]:
     description = read_json_object(folder / "dataset_description.json")
     dataset = options.dataset_of(folder)
     files = list(_files(folder))
-    drawn = [file for file in files if file.suffix.lower() in _DRAWN and _in_own_space(file)]
+    drawn = [file for file in files if file.suffix.lower() in _DRAWN]
     images = [file for file in files if _shows(file, folder, options.modality)]
     drawings: dict[Path, list[Named]] = {}
     for drawing in drawn:
@@ -173,23 +173,28 @@ def _shows(file: Named, folder: Path, given: Modality | None) -> bool:
     return _modality(file.suffix)[0] is not None or (given is not None and file.suffix not in {"mask", "probseg"})
 
 
-def _in_own_space(drawing: Named) -> bool:
-    return drawing.entities.get("space", "orig").lower() in _OWN_SPACES
+def _in_one_space(drawing: Named, image: Named) -> bool:
+    """Tells whether both lie in the subject's own space, or in the same other one, such as a template's."""
+    spaces = [file.entities.get("space", "orig") for file in (drawing, image)]
+    return spaces[0] == spaces[1] or all(space.lower() in _OWN_SPACES for space in spaces)
 
 
 def _image_of(drawing: Named, images: Iterable[Named]) -> Named | None:
     """Returns the image that a label map is drawn on: of its subject and session, and of no other run or acquisition.
 
-    Of several it is the one with most entities in common, then the T1w image.
+    Of several it is the one with most entities in common, then the T1w image. ``desc`` says what was done to either of
+    two derivatives; of an image as fMRIPrep gives it, that which was brought to the grid of the label maps (``preproc``).
     """
     candidates = []
     for image in images:
         same = {key for key, value in image.entities.items() if drawing.entities.get(key) == value}
         other = {key for key, value in image.entities.items() if drawing.entities.get(key, value) != value}
+        other -= {"desc", "space"}
         sessions = image.entities.get("ses") == drawing.entities.get("ses")
-        if "sub" in same and sessions and not other:
+        if "sub" in same and sessions and not other and _in_one_space(drawing, image):
+            plain = image.entities.get("desc", "preproc") == "preproc"
             meant = drawing.entities.get("space", "").lower() == image.suffix.lower()
-            candidates.append(((meant, len(same), -len(image.entities), image.suffix == "T1w"), image))
+            candidates.append(((plain, meant, len(same), -len(image.entities), image.suffix == "T1w"), image))
     if not candidates:
         return None
     best = max(key for key, _ in candidates)

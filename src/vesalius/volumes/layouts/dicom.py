@@ -31,6 +31,7 @@ from vesalius.volumes.patients import hash_patient
 
 LAYOUT = "dicom"
 
+_OBJECTS = frozenset({"SEG", "RTSTRUCT"})
 _MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "PT": "pet", "US": "us"}
 _HEADER = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"),
@@ -45,7 +46,10 @@ Names of fewer letters are compared with whole words."""
 
 @dataclass(kw_only=True)
 class _Series:
-    """The files of a series, and what the first of them says."""
+    """The files of an image series, and what the first of them says; or one object that is drawn on images.
+
+    Objects of one series may be drawn on different images.
+    """
 
     uid: str
     header: Dataset
@@ -74,7 +78,7 @@ def dicom_cases(options: LayoutOptions) -> list[SourceCase]:
     _check_dataset(dataset, series.values())
     drawn: dict[str, list[_Series]] = {}
     for one in series.values():
-        if one.header.get("Modality") in {"SEG", "RTSTRUCT"}:
+        if one.header.get("Modality") in _OBJECTS:
             drawn.setdefault(_drawn_on(one, series), []).append(one)
     if not drawn and not broken:
         raise InputError(
@@ -145,7 +149,7 @@ def _label_maps(
         dataset = read_dicom(path, where=place)
         assert dataset is not None
         for label_map in read(dataset, image, labelling=f"{kind.lower()}-{number}", where=place):
-            if any(_tells(text, identifiers) for text in label_map.labels.values()):
+            if any(_tells(text, identifiers) for text in (*label_map.labels.values(), *label_map.undrawn)):
                 raise InputError(
                     "the name of a segment tells the patient", where=place, remedy="rename the segment in the object"
                 )
@@ -176,7 +180,7 @@ def _fail(path: Path, where: str) -> tuple[Image, list[LabelMap]]:
 
 
 def _scan(folder: Path) -> tuple[dict[str, _Series], list[tuple[int, Path]], int]:
-    """Returns the series by their UID, the damaged files with their place in the order of names, and how many files are there."""
+    """Returns the series and objects, the damaged files with their place in the order of names, and how many files are there."""
     series: dict[str, _Series] = {}
     broken: list[tuple[int, Path]] = []
     try:
@@ -201,7 +205,8 @@ def _scan(folder: Path) -> tuple[dict[str, _Series], list[tuple[int, Path]], int
         if header is None or "LOCALIZER" in [str(word).upper() for word in header.get("ImageType") or []]:
             continue
         uid = str(header.SeriesInstanceUID)
-        series.setdefault(uid, _Series(uid=uid, header=header)).files.append(path)
+        key = f"{uid} {number}" if header.get("Modality") in _OBJECTS else uid
+        series.setdefault(key, _Series(uid=uid, header=header)).files.append(path)
     if not series and not broken:
         raise InputError(f"no DICOM file among {len(paths)}", where=folder.name, remedy="check the folder")
     return series, broken, len(paths)
@@ -227,16 +232,16 @@ def _drawn_on(one: _Series, series: Mapping[str, _Series]) -> str:
     """Returns the UID of the image series an object is drawn on; empty where it says none that is here or elsewhere."""
     try:
         named = list(_referenced(one.header))
+        frames = {str(frame) for frame in _frames_of_reference(one.header) if frame}
     except DAMAGED:
-        named = []
+        named, frames = [], set[str]()
     here = [uid for uid in named if uid in series]
     if here or named:
         return (here or named)[0]
-    frame = str(one.header.get("FrameOfReferenceUID") or "")
     same = [
         uid
         for uid, other in series.items()
-        if frame and other.header.get("FrameOfReferenceUID") == frame and other.header.get("Modality") in _MODALITIES
+        if str(other.header.get("FrameOfReferenceUID")) in frames and other.header.get("Modality") in _MODALITIES
     ]
     return same[0] if len(same) == 1 else ""
 
@@ -248,6 +253,12 @@ def _referenced(header: Dataset) -> Iterator[str]:
         for study in frame.get("RTReferencedStudySequence") or []:
             for item in study.get("RTReferencedSeriesSequence") or []:
                 yield str(item.SeriesInstanceUID)
+
+
+def _frames_of_reference(header: Dataset) -> Iterator[Any]:
+    yield header.get("FrameOfReferenceUID")
+    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
+        yield frame.get("FrameOfReferenceUID")
 
 
 def _hashed_id(dataset: str, uid: str, salt: str) -> CaseId:

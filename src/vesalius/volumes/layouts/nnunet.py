@@ -5,12 +5,15 @@ DATASET/
   imagesTr/CASE_0000.nii.gz   one file a channel, or (Decathlon) CASE.nii.gz with channels along a fourth axis
   labelsTr/CASE.nii.gz
   imagesTs/, labelsTs/        the held-out part; images without label map are no cases
+Where ``dataset.json`` lists the training cases under ``dataset``, by case {"images": [a file a channel], "label": file},
+these files are read in place of imagesTr and labelsTr.
 
 A folder with ``nnUNetPlans.json`` in place of ``imagesTr`` is a preprocessed one: `nnunet_preprocessed` reads it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,12 +95,16 @@ def nnunet_cases(options: LayoutOptions) -> list[SourceCase]:
     origin = origin_of(description.held, dataset)
     cases: list[SourceCase] = []
     sides: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Va", "validation"), ("Ts", "test"))
+    listed = description.held.get("dataset")
     for ending, split in sides:
         images, label_maps = folder / f"images{ending}", folder / f"labels{ending}"
-        if not label_maps.is_dir():
+        if split == "train" and listed and isinstance(listed, dict):
+            files, label_files = _listed_files(folder, listed, description.path)
+        elif label_maps.is_dir():
+            files = {} if not images.is_dir() else _channels_by_case(images)
+            label_files = _label_files(label_maps)
+        else:
             continue
-        files = {} if not images.is_dir() else _channels_by_case(images)
-        label_files = _label_files(label_maps)
         for stem, label_file in label_files.items():
             cases += _cases_of(stem, files.get(stem, {}), label_file, description, options, dataset, split, origin)
         if split == "train":
@@ -218,6 +225,25 @@ def _load(
         raise InputError("several layers of segments", where=label_file, remedy="export them without overlap")
     check_same_grid(image, label_map, where=label_file)
     return image, label_maps_of(label_map.data, label_map.affine, description.labels, ignored=description.ignored)
+
+
+def _listed_files(
+    folder: Path, listed: Mapping[str, Any], where: Path
+) -> tuple[dict[str, dict[int | None, Path]], dict[str, Path]]:
+    """Returns case → channel → file, and case → label map, as ``dataset.json`` lists them."""
+    files: dict[str, dict[int | None, Path]] = {}
+    label_files: dict[str, Path] = {}
+    for stem, held in listed.items():
+        images, label_file = (held.get("images"), held.get("label")) if isinstance(held, dict) else (None, None)
+        if not isinstance(images, list) or not all(isinstance(name, str) for name in (*images, label_file)):
+            raise InputError(
+                f"dataset does not list images and label of case {stem!r}",
+                where=where,
+                remedy='write {"images": [a file a channel], "label": file}',
+            )
+        files[stem] = {channel: folder / os.path.expandvars(name) for channel, name in enumerate(images)}
+        label_files[stem] = folder / os.path.expandvars(str(label_file))
+    return files, label_files
 
 
 def _channels_by_case(folder: Path) -> dict[str, dict[int | None, Path]]:

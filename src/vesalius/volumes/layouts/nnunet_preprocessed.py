@@ -60,7 +60,10 @@ class Plan:
 
 def is_preprocessed(folder: Path) -> bool:
     """Tells whether a folder is a preprocessed dataset, or one configuration of it."""
-    return not (folder / "imagesTr").is_dir() and (any(folder.glob("*Plans*.json")) or any(folder.glob("*_seg.b2nd")))
+    if (folder / "imagesTr").is_dir():
+        return False
+    # Properties, or plans of version 1, are pickles.
+    return any(any(folder.glob(pattern)) for pattern in ("*Plans*.json", "*_seg.b2nd", "*.pkl"))
 
 
 def preprocessed_cases(
@@ -80,8 +83,7 @@ def preprocessed_cases(
     arrays = folder if any(folder.glob("*_seg.b2nd")) else _configuration(folder)
     home = arrays.parent
     description = read_description(home / "dataset.json", options)
-    plans_name, _, configuration = arrays.name.partition("_")
-    plans_file = home / f"{plans_name}.json"
+    plans_file, configuration = _plans_of(arrays)
     plan = _plan(plans_file, configuration)
     dataset = options.dataset_of(home)
     origin = origin_of(description.held, dataset)
@@ -136,11 +138,34 @@ def _configuration(folder: Path) -> Path:
             return chosen[0]
     if len(found) == 1:
         return found[0]
+    if not found and (any(folder.glob("*.npz")) or any(folder.glob("*/*.npz"))):
+        raise InputError(
+            "cases that an older nnU-Net preprocessed (.npz, .npy)",
+            where=folder,
+            remedy="preprocess the dataset again with one that writes .b2nd (2.6), or give the raw dataset",
+        )
     if not found:
         raise InputError("no preprocessed case here (.b2nd)", where=folder, remedy="preprocess the dataset first")
     raise InputError(
         f"several configurations ({', '.join(path.name for path in found)})", where=folder, remedy="give one of them"
     )
+
+
+def _plans_of(arrays: Path) -> tuple[Path, str]:
+    """Returns the plans that a folder of arrays was made by, and the name of their configuration.
+
+    Plans may keep their arrays under the name of others: those of residual encoders share the folder of the plain ones.
+    """
+    plans_name, _, configuration = arrays.name.partition("_")
+    own = arrays.with_name(f"{plans_name}.json")
+    others = sorted(path for path in arrays.parent.glob("*Plans*.json") if path != own)
+    for path in (own, *others) if own.is_file() else others:
+        held = read_json(path)
+        configurations = held.get("configurations") if isinstance(held, dict) else None
+        for name, settings in configurations.items() if isinstance(configurations, dict) else ():
+            if isinstance(settings, dict) and settings.get("data_identifier") == arrays.name:
+                return path, name
+    return own, configuration
 
 
 def _plan(path: Path, configuration: str) -> Plan:

@@ -30,7 +30,7 @@ from vesalius.volumes.image import Image, LabelMap, check_intensities, check_sam
 from vesalius.volumes.layouts.drawing import label_maps_of
 from vesalius.volumes.layouts.grid import plain_affine
 from vesalius.volumes.layouts.options import LayoutOptions
-from vesalius.volumes.layouts.sat_ds_labels import UNCLEAR, drawn_labels, value_at, values_of
+from vesalius.volumes.layouts.sat_ds_labels import UNCLEAR, drawn_labels, places_of, value_at, values_of
 from vesalius.volumes.layouts.subjects import subject_of
 from vesalius.volumes.layouts.tables import modality_of, origin_of, read_json_lines, read_labels, split_of
 from vesalius.volumes.npy_file import read_npy
@@ -43,6 +43,9 @@ _SPACING_MM = (1.0, 1.0, 3.0)
 
 _ORIENTATIONS = {"MRSpineSeg": "ASR", "VerSe": "ASR", "BTCV_Cervix": "LPS", "ToothFairy": "IPL"}
 """Where the axes of converted arrays run to, where it is not RAS."""
+
+_CHANNELS = {"MSD_Prostate": {"T2": 0, "ADC": 1}}
+"""What is written behind a file of several channels, as if it lay in it, for the one that is meant."""
 
 _LONGEST_NAME = 100
 
@@ -68,9 +71,16 @@ class Entry:
         """Whether it names the NumPy files of the conversion."""
         return bool(self.held.get("renorm_image"))
 
+    @property
+    def channel(self) -> int | None:
+        """The channel of `image` that is meant, or None for a file of one."""
+        return _CHANNELS.get(self.dataset, {}).get(Path(str(self.held.get("image", ""))).name)
+
     def path(self, key: str) -> Path:
         """Returns the file or folder named under `key`: the first that exists, else where it was looked for first."""
         named = Path(str(self.held[key]))
+        if key == "image" and self.channel is not None:
+            named = named.parent
         found = [path for base in self.bases if (path := base / named).exists()]
         return found[0] if found else self.bases[0] / named
 
@@ -191,7 +201,7 @@ def _load(entry: Entry, table: Path | None) -> tuple[Image, Iterable[LabelMap]]:
             where=entry.where,
             remedy='give --labels with {"1": "…"}',
         )
-    image = read_image(image_file)
+    image = read_image(image_file, channel=entry.channel)
     stack = read_label_stack(mask_file)
     for label_map in stack:
         check_same_grid(image, label_map, where=mask_file)
@@ -210,7 +220,10 @@ def _load(entry: Entry, table: Path | None) -> tuple[Image, Iterable[LabelMap]]:
             where=mask_file,
             remedy='give --labels with {"1": "…"}',
         )
-    named = {text: frozenset({value}) for text, value in zip(drawn, numbers, strict=False)}
+    named = {
+        text: frozenset(value_at(number, numbers) for number in places_of(place, entry.dataset))
+        for place, (text, _) in enumerate(zip(drawn, numbers, strict=False), start=1)
+    }
     joined = {text: frozenset(value_at(number, numbers) for number in parts) for text, parts in unions.items()}
     maps = label_maps_of(stack[0].data, stack[0].affine, {**named, **joined})
     return image, [replace(maps[0], undrawn=_undrawn(labels, [*named, *unions])), *maps[1:]]
@@ -269,7 +282,8 @@ def _load_converted(entry: Entry, orientation: str | None) -> tuple[Image, Itera
     folder = entry.path("renorm_segmentation_dir")
     return image, (
         _read_converted_mask(folder / f"{text}.npy", text, box, image, entry.where)
-        for text, box in zip(labels, boxes, strict=True)
+        # A label that stands twice, as in VerSe, is what its last place says: the conversion wrote over the first.
+        for text, box in dict(zip(labels, boxes, strict=True)).items()
         if box is not False
     )
 

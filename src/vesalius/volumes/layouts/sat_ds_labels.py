@@ -15,6 +15,7 @@ _VALUES: dict[str, tuple[int, ...]] = {
 """Label values of the first labels, in their order, where they are not 1, 2, 3, …"""
 
 _NUM_DRAWN: dict[str, int] = {
+    "COVID19": 3,
     "HAN_Seg": 30,
     "MRSpineSeg": 19,
     "MSD_Hippocampus": 2,
@@ -34,6 +35,7 @@ UNCLEAR = frozenset({"SegRap2023_Task1", "DAP_Atlas"})
 
 _UNIONS: dict[str, dict[str, tuple[int, ...]]] = {
     **{f"BraTS2023_{part}": {"brain tumor": (1, 2, 3)} for part in ("GLI", "MEN", "MET", "PED", "SSA")},
+    "COVID19": {"lung": (1, 2, 3)},
     "Brain_Atlas": {
         "lateral ventricle": (45, 46, 47, 48),
         "insula": (20, 21, *range(86, 96)),
@@ -76,6 +78,14 @@ _UNIONS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 """What a union is made of, where it is not the left and the right of its name. VerSe's 26 is a 13th thoracic vertebra."""
 
+_HELD: dict[str, dict[int, tuple[int, ...]]] = {
+    **{dataset: {1: (2,)} for dataset in ("ATLAS", "LAScarQS22_Task1", "MSD_Liver", "MSD_Pancreas")},
+    "KiPA22": {2: (4,)},
+    "KiTS23": {1: (2, 3)},
+    "MyoPS2020": {4: (2, 3)},
+}
+"""Labels that hold others, each with a value of its own: an organ its tumour, the myocardium its scar."""
+
 
 def drawn_labels(labels: Sequence[str], dataset: str) -> tuple[list[str], dict[str, tuple[int, ...]]]:
     """Returns the labels that are drawn, in the order of their values, and of each union the places of its parts.
@@ -105,6 +115,11 @@ def drawn_labels(labels: Sequence[str], dataset: str) -> tuple[list[str], dict[s
 def values_of(dataset: str, num_drawn: int) -> tuple[int, ...]:
     """Returns the values of the labels that are drawn, in their order."""
     return _VALUES.get(dataset, tuple(range(1, num_drawn + 1)))
+
+
+def places_of(place: int, dataset: str) -> tuple[int, ...]:
+    """Returns the places of the labels whose values make up the label at `place`: its own, and those it holds."""
+    return (place, *_HELD.get(dataset, {}).get(place, ()))
 
 
 def value_at(place: int, values: Sequence[int]) -> int:

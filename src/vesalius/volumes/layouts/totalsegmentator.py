@@ -153,7 +153,12 @@ def _table_of(label_file: Path, home: Path, folder: Path) -> Path | None:
             found = find_table(place, [name])
             if found is not None:
                 return found
-        others = [path for path in sorted(place.glob("*.json")) if not path.name.lower().startswith(_NO_LABELS)]
+        others = [
+            path
+            for path in sorted(place.glob("*.json"))
+            # Beside ct.nii.gz, ct.json says how the scan was made.
+            if not path.name.lower().startswith(_NO_LABELS) and path.stem.lower() not in _IMAGES
+        ]
         if len(others) == 1:
             return others[0]
     return None
