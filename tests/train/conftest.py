@@ -1,10 +1,12 @@
 """What tests of both stages need."""
 
 import multiprocessing
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 from vesalius.ids import ConceptId
 from vesalius.knowledge.graph import Graph
 
-sys.path.append(str(Path(__file__).parent))  # the processes that tests start import `launched` by its name
+HERE = str(Path(__file__).parent)
+sys.path.append(HERE)  # the processes that tests start import `launched` by its name
 TIMEOUT_S = 300
 STARTED_BY = {
     "torchrun": lambda rank, num, port: {
@@ -50,6 +53,9 @@ def launch() -> Callable[..., list[Outcome]]:
     import launched
 
     context = multiprocessing.get_context("forkserver")
+    # A server that runs already has imported something else; and Python 3.11 gives a new one the environment's path alone.
+    forkserver._forkserver._stop()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), HERE]))
     context.set_forkserver_preload(["launched"])
 
     def run(
