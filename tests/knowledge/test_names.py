@@ -60,7 +60,7 @@ def test_a_predicate_of_no_letters_is_refused():
     [
         ("is_a", "is a"), ("part_of", "is part of"), ("attaches_to", "attaches to"), ("innervated_by", "is innervated by"),
         ("finding_site_of", "is the finding site of"), ("regional_part_of", "is regional part of"), ("supplies", "supplies"),
-        ("has_member", "has member"),
+        ("has_member", "has member"), ("regional_part", "has as regional part"), ("arterial_supply", "has its arterial supply from"),
     ],
 )  # fmt: skip
 def test_a_predicate_reads_inside_a_sentence(said, read):
