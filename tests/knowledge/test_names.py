@@ -23,7 +23,8 @@ def test_ascii_names_are_normalised_in_sql_as_in_python(texts):
         ("Haemorrhages of the oesophagus", "hemorrhage esophagus"), ("segments VIII", "segment 8"), ("7th rib", "rib 7"),
         ("vertebrae_Th05", "vertebra t5"), ("L 1", "l1"), ("arteries, branches, axes", "artery branch ax"),
         ("pancreas pelvis atlas gluteus process", "pancreas pelvis atlas gluteus process"), ("(Left) Hippocampus*", "left hippocampus"),
-        ("GTVp", "gtvp"), ("ctx_lh_G-1", "ctx lh g1"), ("--", ""), ("", ""),
+        ("GTVp", "gtvp"), ("Th-12", "t12"), ("thalami vertebrae", "thalamus vertebra"),
+         ("ctx_lh_G-1", "ctx lh g1"), ("--", ""), ("", ""),
     ],
 )  # fmt: skip
 def test_words_are_folded_to_one_spelling(text, words):

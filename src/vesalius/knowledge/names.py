@@ -23,12 +23,16 @@ _AMERICAN = (
 )  # fmt: skip
 """How a part of a word is spelled in British English, and how here."""
 
-_PLURALS = {
-    "vertebrae": "vertebra", "bronchi": "bronchus", "nuclei": "nucleus", "gyri": "gyrus", "sulci": "sulcus", "menisci": "meniscus",
+_SINGULARS = {
     "ganglia": "ganglion", "atria": "atrium", "testes": "testis", "phalanges": "phalanx", "metastases": "metastasis", "feet": "foot",
     "teeth": "tooth", "glnd": "gland", "nrv": "nerve",
 }  # fmt: skip
-"""Word → its singular; and two words that lists of labels cut short."""
+"""Word → its singular where `_PLURALS` do not make it; and two words that lists of labels cut short."""
+
+_PLURALS = (
+    ("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("s", ""), ("ae", "a"), ("i", "us"),
+)  # fmt: skip
+"""Ending of a plural → that of its singular; what looks like one and is none ("callosi") is changed wherever it stands."""
 
 _ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
@@ -36,7 +40,6 @@ _ORDINALS = (
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 _NUMBERS = {word: str(number) for words in (_ORDINALS, _ROMAN) for number, word in enumerate(words, start=1)}
 _NUMBERED = re.compile(r"(?P<letters>[a-z]{0,2})0*(?P<number>\d+)(?:st|nd|rd|th)?")
-_ENDING = re.compile(r"(?:(?<=ch|sh)e|(?<=x)e)?s$")
 _IDLE = frozenset({"of", "the"})
 
 
@@ -80,21 +83,23 @@ def folded_words(text: str) -> tuple[str, ...]:
     words: list[str] = []
     for word in _WORD.findall(normalise(text)):
         made = _folded_word(word)
-        if made.isdigit() and words and len(words[-1]) == 1:
-            words[-1] += made
+        if made.isdigit() and words and (len(words[-1]) == 1 or words[-1] == "th"):
+            words[-1] = words[-1][0] + made
         elif made not in _IDLE:
             words.append(made)
     return tuple(words)
 
 
 def _folded_word(word: str) -> str:
-    if word in _NUMBERS or word in _PLURALS:
-        return _NUMBERS.get(word) or _PLURALS[word]
+    if word in _NUMBERS or word in _SINGULARS:
+        return _NUMBERS.get(word) or _SINGULARS[word]
     numbered = _NUMBERED.fullmatch(word)
     if numbered is not None:
         return numbered["letters"].replace("th", "t") + numbered["number"]
     for british, american in _AMERICAN:
         word = word.replace(british, american)
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is", "as")):
-        return word[:-3] + "y" if word.endswith("ies") else _ENDING.sub("", word)
+    if len(word) > 3 and not word.endswith(("ss", "us", "is", "as")):
+        for plural, singular in _PLURALS:
+            if word.endswith(plural):
+                return word.removesuffix(plural) + singular
     return word

@@ -68,7 +68,7 @@ WORDS: dict[Predicate, str] = {
         "next_in_series": "is followed in its series by",
     }.items()
 }
-"""Predicate → its words, where they are not simply its own with blanks. FMA's ``regional_part`` is ``regional_part_of`` turned round."""
+"""Predicate → its words, where they are not simply its own with blanks. FMA's ``regional_part`` is ``regional_part_of`` turned."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BLANKS = re.compile(r"[\s_]+")
