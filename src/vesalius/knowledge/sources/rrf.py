@@ -120,6 +120,12 @@ class RrfReader:
         """Drops a table that is done with."""
         self._connection.execute(f"DROP TABLE {name}")
 
+    def clear(self) -> None:
+        """Removes the copies of tables that were written on the way: wholes of parts, tables without their bad rows."""
+        for path in {*self.files.values(), *self._read.values()}:
+            if path.parent == self.staging.folder:
+                path.unlink()
+
     def load(self, name: str, schema: dict[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Makes a small table of rows that Python gives."""
         path = self.staging.folder / f"{name}.rows"

@@ -87,6 +87,7 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
         _relations(reader, suppressed=options.umls.suppressed)
         with_rows = _with_rows(reader)
         hashes = {part.name: sha256_of(part) for parts in reader.parts.values() for part in parts}
+    reader.clear()
     database.unlink(missing_ok=True)
     release = next((found.version for name, found in vocabularies.items() if name == "MTH"), path.resolve().name)
     whole = Origin(
