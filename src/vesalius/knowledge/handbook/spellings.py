@@ -131,6 +131,8 @@ class LabelIndex:
                 match = self._named(self._loose_names, key, side) or self._spelled(self._loose_spellings, key, side)
                 if match is not None:
                     return match
+                if any(key in index for index in (*self._loose_names, self._loose_spellings)):
+                    break  # it means several things, which written as one word are no fewer
         return None
 
     @property
