@@ -262,7 +262,7 @@ def test_a_table_in_parts_is_read_as_the_whole(bench):
         cut(bench.folder, table, 3)
     cut(bench.folder, "MRDEF", 1)
     graph = bench.build()
-    assert [graph[concept] for concept in graph] == [whole[concept] for concept in whole]
+    assert [*graph] == [*whole]
     assert graph.relations == whole.relations
     origin = next(origin for origin in graph.origins if origin.name == "umls")
     assert {"MRCONSO.RRF.ab.gz", "MRDEF.RRF.aa.gz", "MRSTY.RRF"} <= set(origin.sha256)
