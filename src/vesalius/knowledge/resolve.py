@@ -102,7 +102,7 @@ class Resolver:
         side = f"{laterality} " if laterality else ""
         bearers = self._graph.named(text)
         preferring = [concept for concept in bearers if normalise(concept.name) == text]
-        for candidates in (preferring, bearers if len(text) >= _SHORT else ()):
+        for candidates in (preferring, bearers if len(text) >= _SHORT else []):
             chosen = [concept for concept in candidates if concept.source in self._prefer]
             if not chosen and not (candidates is bearers and len(text) == _SHORT):
                 chosen = candidates
