@@ -75,6 +75,18 @@ def test_short_forms_tie_to_structures_alone_and_two_letters_to_nothing(bare):
     assert resolve("spotted skin").concept_id == "MONDO:1"
 
 
+def test_a_name_that_only_the_graph_knows_leads_to_the_sided_concept_too():
+    ilium = Concept(
+        concept_id="UBERON:0001273", name="ilium", source="handbook", synonyms=(exact("hip wing", "uberon"),)
+    )
+    left = Concept(concept_id="VES:left-ilium", name="left ilium", source="handbook")
+    resolved = [Resolver(Graph(concepts, []))("hip_wing_L") for concepts in ([ilium, left], [ilium])]
+    assert [(tied.concept_id, tied.laterality) for tied in resolved] == [
+        ("VES:left-ilium", None),
+        ("UBERON:0001273", "left"),
+    ]
+
+
 def test_plurals_and_british_spelling_serve_in_the_graph_too():
     graph = Graph([Concept(concept_id="X:1", name="hemal artery", source="x")], [])
     assert Resolver(graph)("Haemal Arteries").concept_id == "X:1"

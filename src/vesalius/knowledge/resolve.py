@@ -107,10 +107,17 @@ class Resolver:
             if not chosen and not (candidates is bearers and len(text) == _SHORT):
                 chosen = candidates
             if len(chosen) == 1:
+                concept_id, beside = self._of_side(chosen[0].concept_id, laterality)
                 return ResolvedLabel(
-                    concept_id=chosen[0].concept_id,
-                    laterality=laterality,
+                    concept_id=concept_id,
+                    laterality=beside,
                     name=f"{side}{text}",
                     tied_by="name" if candidates is preferring else "synonym",
                 )
         return None
+
+    def _of_side(self, concept_id: ConceptId, laterality: Laterality | None) -> tuple[ConceptId, Laterality | None]:
+        """Returns the left or right one where handbook and graph have it, else the concept with the side beside it."""
+        handbook = self._index.handbook
+        sided = handbook.sides_of(concept_id).get(laterality) if laterality is not None else None
+        return (sided, None) if sided is not None and sided in self._graph else (concept_id, laterality)
