@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from vesalius.errors import InputError, SettingError
-from vesalius.knowledge.concept import Concept
+from vesalius.knowledge.concept import Concept, Scope, Synonym
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.resolve import Resolver
 
@@ -17,7 +17,21 @@ def bare():
         "X:1": "widget",
         "X:2": "left gadget",
     }
-    return Graph([Concept(concept_id=concept, name=name, source="x") for concept, name in names.items()], [])
+    disease = Concept(
+        concept_id="MONDO:1",
+        name="spotted skin",
+        source="mondo",
+        synonyms=(exact("CM", "mondo"), exact("PCQ", "mondo")),
+    )
+    field = Concept(
+        concept_id="UBERON:3", name="a field", source="uberon", synonyms=(exact("CA9", "uberon"), exact("AV", "uberon"))
+    )
+    named = [Concept(concept_id=concept, name=name, source="x") for concept, name in names.items()]
+    return Graph([*named, disease, field], [])
+
+
+def exact(text, source):
+    return Synonym(text=text, scope=Scope.EXACT, source=source)
 
 
 def test_labels_tie_to_the_concepts_of_the_handbook(handbook_graph):
@@ -52,6 +66,34 @@ def test_names_of_the_graph_serve_where_the_handbook_knows_nothing(bare):
     resolve = Resolver(bare)
     assert (resolve("widget_right").concept_id, resolve("widget_right").laterality) == ("X:1", "right")
     assert (resolve("gadget_left").concept_id, resolve("gadget_left").laterality) == ("X:2", None)
+
+
+def test_short_forms_tie_to_structures_alone_and_two_letters_to_nothing(bare):
+    resolve = Resolver(bare)
+    assert resolve("CA9").concept_id == "UBERON:3"
+    assert [resolve(label).tied_by for label in ("Left-CM", "R-PCQ", "Left-AV", "cm")] == ["none"] * 4
+    assert resolve("spotted skin").concept_id == "MONDO:1"
+
+
+def test_a_name_that_only_the_graph_knows_leads_to_the_sided_concept_too():
+    ilium = Concept(
+        concept_id="UBERON:0001273", name="ilium", source="handbook", synonyms=(exact("hip wing", "uberon"),)
+    )
+    left = Concept(concept_id="VES:left-ilium", name="left ilium", source="handbook")
+    resolved = [Resolver(Graph(concepts, []))("hip_wing_L") for concepts in ([ilium, left], [ilium])]
+    assert [(tied.concept_id, tied.laterality) for tied in resolved] == [
+        ("VES:left-ilium", None),
+        ("UBERON:0001273", "left"),
+    ]
+
+
+def test_plurals_and_british_spelling_serve_in_the_graph_too():
+    graph = Graph([Concept(concept_id="X:1", name="hemal artery", source="x")], [])
+    assert Resolver(graph)("Haemal Arteries").concept_id == "X:1"
+    assert (Resolver(graph)("haemal_arteries_left").laterality, Resolver(graph)("haemal gizmo").tied_by) == (
+        "left",
+        "none",
+    )
 
 
 def test_what_ties_to_nothing_keeps_words_as_its_name(bare):

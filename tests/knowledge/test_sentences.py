@@ -27,6 +27,9 @@ def test_a_known_predicate_has_several_sentences_and_the_last_names_both_ends():
         ("inferior_to", "It lies below femur."),
         ("innervated_by", "The femur innervates it."),
         ("bordered_by", "It is bordered by femur."),
+        ("anteroinferior_to", "It is anteroinferior to femur."),
+        ("continuous_distally_with", "It is continuous distally with femur."),
+        ("left_medial_to", "It is left medial to femur."),
     ],
 )
 def test_any_predicate_reads_as_a_sentence(predicate, said):

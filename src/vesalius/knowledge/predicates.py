@@ -45,6 +45,16 @@ WORDS: dict[Predicate, str] = {
         "branch_of": "is a branch of",
         "tributary_of": "is a tributary of",
         "finding_site_of": "is the finding site of",
+        "regional_part": "has as regional part",
+        "constitutional_part": "has as constitutional part",
+        "systemic_part": "has as systemic part",
+        "branch": "has as branch",
+        "tributary": "has as tributary",
+        "member": "has as member",
+        "arterial_supply": "has its arterial supply from",
+        "nerve_supply": "has its nerve supply from",
+        "venous_drainage": "has its venous drainage by",
+        "lymphatic_drainage": "has its lymphatic drainage by",
         "composed_primarily_of": "is composed primarily of",
         "in_left_side_of": "is in the left side of",
         "in_right_side_of": "is in the right side of",
@@ -58,7 +68,7 @@ WORDS: dict[Predicate, str] = {
         "next_in_series": "is followed in its series by",
     }.items()
 }
-"""Predicate → its words, where they are not simply its own with blanks."""
+"""Predicate → its words, where they are not simply its own with blanks. FMA's ``regional_part`` is ``regional_part_of`` turned."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BLANKS = re.compile(r"[\s_]+")

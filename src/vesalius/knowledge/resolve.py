@@ -9,7 +9,10 @@ from vesalius.ids import ConceptId, Laterality, ResolvedLabel, local_concept_id
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.handbook.spellings import LabelIndex, Match, shipped_index
-from vesalius.knowledge.names import normalise, split_laterality
+from vesalius.knowledge.names import folded_words, normalise, split_laterality
+
+_SHORT = 3
+"""Characters of an abbreviation."""
 
 
 class Resolver:
@@ -18,9 +21,11 @@ class Resolver:
     A label is looked up in the handbook as its `SCHEMA.md` says. What it means exactly there is its concept, where the
     graph holds it; where the graph lacks the left or right one (it was built without the handbook), the unsided one with
     the side beside it. What the handbook does not know is looked up among the names of the graph: whole first, then as
-    side and rest ("kidney_left": "left kidney" is a concept of UBERON), then as the rest alone with the side beside it; a
-    preferred name wins over an exact synonym, and a name that several concepts bear, none of them as its preferred one,
-    ties to nothing. What ties to nothing keeps its own words as its name; so does a label that is only a part of a concept.
+    side and rest ("kidney_left": "left kidney" is a concept of UBERON), then as the rest alone with the side beside it, and at
+    last so with its words in the singular and in American English; a preferred name wins over an exact synonym, and a name
+    that several concepts bear, none of them as its preferred one, ties to nothing. A synonym of three characters counts only
+    of concepts of `prefer`, and a shorter one of none: such abbreviations mean many things ("CM" is a skin disease of MONDO).
+    What ties to nothing keeps its own words as its name; so does a label that is only a part of a concept.
 
     Args:
         graph: the graph to look in.
@@ -84,24 +89,35 @@ class Resolver:
         return None
 
     def _of_graph(self, label: str) -> ResolvedLabel | None:
-        whole = self._find(normalise(label), None)
-        if whole is not None:
-            return whole
         rest, laterality = split_laterality(label)
-        sided = self._find(f"{laterality} {rest}", None) if laterality is not None else None
-        return sided if sided is not None else self._find(rest, laterality)
+        found = self._find(normalise(label), None)
+        for text in (rest, " ".join(folded_words(rest))):
+            if found is None and laterality is not None:
+                found = self._find(f"{laterality} {text}", None)
+            if found is None:
+                found = self._find(text, laterality)
+        return found
 
     def _find(self, text: str, laterality: Laterality | None) -> ResolvedLabel | None:
         side = f"{laterality} " if laterality else ""
         bearers = self._graph.named(text)
         preferring = [concept for concept in bearers if normalise(concept.name) == text]
-        for candidates in (preferring, bearers):
-            chosen = [concept for concept in candidates if concept.source in self._prefer] or candidates
+        for candidates in (preferring, bearers if len(text) >= _SHORT else []):
+            chosen = [concept for concept in candidates if concept.source in self._prefer]
+            if not chosen and not (candidates is bearers and len(text) == _SHORT):
+                chosen = candidates
             if len(chosen) == 1:
+                concept_id, beside = self._of_side(chosen[0].concept_id, laterality)
                 return ResolvedLabel(
-                    concept_id=chosen[0].concept_id,
-                    laterality=laterality,
+                    concept_id=concept_id,
+                    laterality=beside,
                     name=f"{side}{text}",
                     tied_by="name" if candidates is preferring else "synonym",
                 )
         return None
+
+    def _of_side(self, concept_id: ConceptId, laterality: Laterality | None) -> tuple[ConceptId, Laterality | None]:
+        """Returns the left or right one where handbook and graph have it, else the concept with the side beside it."""
+        handbook = self._index.handbook
+        sided = handbook.sides_of(concept_id).get(laterality) if laterality is not None else None
+        return (sided, None) if sided is not None and sided in self._graph else (concept_id, laterality)

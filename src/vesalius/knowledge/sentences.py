@@ -22,12 +22,13 @@ ARTICLE = "the "
 """What a name may begin with that templates write themselves."""
 
 _PLACES = frozenset({
-    "above", "along", "anterior", "anterolateral", "anteromedial", "at", "behind", "below", "beneath", "beside", "between",
-    "caudal", "close", "cranial", "deep", "distal", "dorsal", "in", "inferior", "inferolateral", "inferomedial", "lateral",
-    "medial", "near", "on", "over", "posterior", "posterolateral", "posteromedial", "proximal", "rostral", "superficial",
-    "superior", "superolateral", "superomedial", "under", "ventral", "within",
+    "above", "along", "anterior", "anteroinferior", "anterolateral", "anteromedial", "anterosuperior", "at", "behind", "below",
+    "beneath", "beside", "between", "caudal", "close", "continuous", "cranial", "deep", "distal", "dorsal", "in", "inferior",
+    "inferolateral", "inferomedial", "lateral", "left", "medial", "near", "on", "over", "posterior", "posteroinferior",
+    "posterolateral", "posteromedial", "posterosuperior", "proximal", "right", "rostral", "superficial", "superior",
+    "superolateral", "superomedial", "under", "ventral", "within",
 })  # fmt: skip
-"""First words of predicates that say a place and no verb."""
+"""First words of predicates that say a place and no verb, such as FMA's ``continuous_distally_with`` and ``left_medial_to``."""
 
 _HOLES = re.compile(r"(\{subject\}|\{object\})")
 

@@ -76,6 +76,68 @@ def test_a_label_means_what_its_dataset_means(index, label, dataset, concept):
     assert (match and match.concept_id) == concept
 
 
+@pytest.fixture
+def loose(handbook, line):
+    return LabelIndex(
+        handbook(
+            line("UBERON:1", "seminal vesicle"),
+            line("UBERON:2", "upper lobe of left lung", laterality="left"),
+            line("UBERON:3", "rib 1", sides={}),
+            line("UBERON:4", "vertebra T5"),
+            line("UBERON:5", "L4/L5 intervertebral disc"),
+            line("UBERON:6", "ventral anterior nucleus"),
+            line("UBERON:7", "liver tumour"),
+            line("UBERON:8", "right ventricle", laterality="right"),
+            line("UBERON:9", "optic nerve", sides={}, spellings=[spelled("supraMarginal bit", "A", "broad")]),
+            line("UBERON:10", "liver segment 8"),
+            line("UBERON:11", "bony pelvis", synonyms=[{"text": "pelvic bones", "scope": "exact"}]),
+            line("UBERON:12", "hip bone", synonyms=[{"text": "bone of the pelvic", "scope": "exact"}]),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "concept"),
+    [
+        ("Seminal_Vesicles", "UBERON:1"),
+        ("SeminalVesicles", "UBERON:1"),
+        ("seminalvesicle", "UBERON:1"),
+        ("lung lobe upper left", "UBERON:2"),
+        ("lung lobe upper right", None),
+        ("Rib01_L", "VES:left-rib-1"),
+        ("left first rib", "VES:left-rib-1"),
+        ("1st rib (right)", "VES:right-rib-1"),
+        ("rib_R_1", "VES:right-rib-1"),
+        ("ribs L1", "VES:left-rib-1"),
+        ("vertebrae_Th05", "UBERON:4"),
+        ("vertebra_T_5", "UBERON:4"),
+        ("Intervertebral disk L4-L5", "UBERON:5"),
+        ("anterior ventral nucleus", None),
+        ("nucleus ventral anterior", "UBERON:6"),
+        ("Tumors of the liver", "UBERON:7"),
+        ("Ventricle_R", "UBERON:8"),
+        ("Ventricle_L", None),
+        ("OpticNrv_L", "VES:left-optic-nerve"),
+        ("Lt. optic nerve", "VES:left-optic-nerve"),
+        ("bit supramarginal", "UBERON:9"),
+        ("Segment VIII liver", "UBERON:10"),
+        ("Segment VII liver", None),
+        ("pelvic bone", None),
+        ("of the", None),
+        ("*", None),
+    ],
+)  # fmt: skip
+def test_a_label_of_other_order_number_or_spelling_means_the_same(loose, label, concept):
+    match = loose.find(label)
+    assert (match and match.concept_id) == concept
+
+
+def test_a_loose_label_that_is_a_part_still_says_so(loose):
+    match = loose.find("bit supramarginal")
+    assert match is not None
+    assert match.scope is Scope.BROAD
+
+
 def test_a_part_of_a_concept_says_so(index):
     match = index.find("nieren teil", "X")
     assert match is not None

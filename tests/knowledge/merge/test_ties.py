@@ -38,6 +38,13 @@ def test_a_target_that_both_name_ties_them_whatever_the_spelling_of_its_prefix(b
     assert [concept.concept_id for concept in bench.build().graph] == ["A:1"]
 
 
+def test_a_release_in_the_prefix_of_a_target_does_not_matter(bench):
+    bench.obo("a", "id: A:1\nname: kidney\nxref: SNOMEDCT_US_2024_09_01:64033007")
+    bench.obo("b", "id: B:1\nname: ren\nxref: SCTID:64033007", "id: B:2\nname: liver\nxref: X_2024_09_01:7")
+    bench.obo("c", "id: C:1\nname: hepar\nxref: X:7", "id: C:2\nname: lien\nxref: X_2024_09:7")
+    assert [concept.concept_id for concept in bench.build().graph] == ["A:1", "B:2", "C:2"]
+
+
 def test_an_xref_claimed_by_two_of_one_source_ties_nothing_and_is_reported_with_its_place(bench):
     bench.obo("a", "id: A:1\nname: kidney\nxref: B:7", "id: A:2\nname: left kidney\nxref: B:7")
     bench.obo("b", REN)

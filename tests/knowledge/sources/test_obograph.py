@@ -3,6 +3,7 @@ import json
 import pytest
 
 from vesalius.errors import InputError
+from vesalius.knowledge.build import build_graph
 
 OBO = "http://purl.obolibrary.org/obo/"
 
@@ -55,6 +56,17 @@ def test_definitions_by_axiom_equivalents_and_former_ids_are_taken(read):
     assert rows["relations"] == {("X:1", "is_a", "X:2"), ("X:1", "part_of", "X:3")}
     assert rows["xrefs"] == {("X:1", "FMA:7088")} or rows["xrefs"] == {("FMA:7088", "X:1")}
     assert rows["obsolete"] == {("X:9", None, ("X:1",))}
+
+
+def test_a_node_that_an_import_states_too_is_one_concept_and_twice_in_one_graph_is_refused(tmp_path):
+    one = {"id": f"{OBO}X_1", "lbl": "one"}
+    more = {**one, "meta": {"synonyms": [{"pred": "hasExactSynonym", "val": "uno"}]}}
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps({"graphs": [{"nodes": [one]}, {"nodes": [more]}]}))
+    assert list(build_graph([f"obograph={path}"])["X:1"].exact_names()) == ["one", "uno"]
+    path.write_text(json.dumps({"graphs": [{"nodes": [one, more]}]}))
+    with pytest.raises(InputError, match="X:1 is stated a second time"):
+        build_graph([f"obograph={path}"])
 
 
 BAD_FILES = {

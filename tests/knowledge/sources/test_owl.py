@@ -54,6 +54,57 @@ def test_superclasses_restrictions_and_intersections_become_relations(read):
     assert rows["xrefs"] == {("X:1", "Y:1")}
 
 
+FMA = """<owl:Class rdf:about="http://purl.org/sig/ont/fma/fma7203">
+<rdfs:label xml:lang="en">Kidney</rdfs:label><rdfs:subClassOf rdf:resource="http://purl.org/sig/ont/fma/fma55671"/>
+<rdfs:subClassOf><owl:Restriction><owl:onProperty rdf:resource="http://purl.org/sig/ont/fma/regional_part_of"/>
+<owl:someValuesFrom rdf:resource="http://purl.org/sig/ont/fma/fma7159"/></owl:Restriction></rdfs:subClassOf>
+<fma:FMAID rdf:datatype="http://www.w3.org/2001/XMLSchema#integer">7203</fma:FMAID>
+<fma:preferred_name rdf:datatype="http://www.w3.org/2001/XMLSchema#string">Kidney</fma:preferred_name>
+<fma:synonym xml:lang="en">Renal organ</fma:synonym><fma:non-English_equivalent xml:lang="la">Ren</fma:non-English_equivalent>
+<fma:definition>Organ that makes urine.</fma:definition></owl:Class>"""
+
+
+def test_the_annotations_of_fma_are_names_synonyms_and_definitions(read):
+    text = rdf(FMA).replace("<rdf:RDF ", '<rdf:RDF xmlns:fma="http://purl.org/sig/ont/fma/" ')
+    rows = read(text)
+    assert rows["concepts"] == {("FMA:7203", "Kidney")}
+    assert rows["synonyms"] == {("FMA:7203", "Renal organ", "exact")}
+    assert rows["definitions"] == {("FMA:7203", "Organ that makes urine.", ())}
+    assert rows["relations"] == {("FMA:7203", "is_a", "FMA:55671"), ("FMA:7203", "regional_part_of", "FMA:7159")}
+
+
+def test_what_skos_ncit_and_radlex_annotate_is_read_too_and_the_label_stays_the_name(read):
+    skos, ncit, rid = (
+        "http://www.w3.org/2004/02/skos/core#",
+        "http://ncicb.nci.nih.gov/xml/owl/EVS/Thesaurus.owl#",
+        "http://radlex.org/RID/",
+    )
+    said = [
+        ("http://snomed.info/id/1", "http://www.w3.org/2000/01/rdf-schema#label", "Liver structure (body structure)"),
+        ("http://snomed.info/id/1", skos + "prefLabel", "Liver structure"), ("http://snomed.info/id/1", skos + "altLabel", "Liver"),
+        ("http://snomed.info/id/1", skos + "definition", "A gland."), (ncit + "C1", ncit + "P108", "Lung"),
+        (ncit + "C1", ncit + "P90", "Pulmo"), (ncit + "C1", ncit + "P97", "An organ."),
+        (rid + "RID1", rid + "Preferred_name", "rib"), (rid + "RID1", rid + "Synonym", "costa"),
+        (rid + "RID1", rid + "Definition", "A bone."),
+    ]  # fmt: skip
+    classes = {f"Declaration(Class(<{subject}>))": None for subject, _, _ in said}
+    rows = read(
+        functional(*classes, *(f'AnnotationAssertion(<{by}> <{subject}> "{text}")' for subject, by, text in said))
+    )
+    assert rows["concepts"] == {
+        ("SCTID:1", "Liver structure (body structure)"),
+        ("NCIT:C1", "Lung"),
+        ("RADLEX:RID1", "rib"),
+    }
+    assert rows["synonyms"] == {
+        ("SCTID:1", "Liver structure", "exact"), ("SCTID:1", "Liver", "exact"), ("NCIT:C1", "Pulmo", "exact"),
+        ("RADLEX:RID1", "costa", "exact"),
+    }  # fmt: skip
+    assert {(each[0], each[1]) for each in rows["definitions"]} == {
+        ("SCTID:1", "A gland."), ("NCIT:C1", "An organ."), ("RADLEX:RID1", "A bone."),
+    }  # fmt: skip
+
+
 def test_only_english_texts_are_taken_and_a_second_label_is_a_synonym(read):
     rows = read(
         functional(

@@ -55,6 +55,31 @@ relations:
     assert rows["concepts"] == {("X:1", "one"), ("NAME:some-gland", "some gland")}
 
 
+SSSOM = """#curie_map:
+#  FMA: "http://purl.obolibrary.org/obo/FMA_"
+#license: https://creativecommons.org/publicdomain/zero/1.0/
+subject_id	subject_label	predicate_id	object_id
+UBERON:1	one	skos:exactMatch	FMA:7
+"""
+
+
+def test_metadata_before_the_header_as_sssom_writes_it_is_passed_over(read):
+    spec = "licence: CC0-1.0\nconcept: {id: subject_id, name: subject_label}\nxrefs: [{target: object_id}]\n"
+    rows, _ = read(SSSOM, spec, name="test.sssom.tsv")
+    assert rows["concepts"] == {("UBERON:1", "one")}
+    assert rows["xrefs"] == {("UBERON:1", "FMA:7")}
+    with pytest.raises(InputError, match=r"test\.tsv:4: no column 'mapped' – the file has: 'subject_id'"):
+        read(SSSOM, spec.replace("object_id", "mapped"), name="test.tsv")
+
+
+def test_a_header_may_begin_with_the_sign_of_a_comment(read):
+    spec = "licence: CC0-1.0\nconcept: {name: '#name'}\nsynonyms: [{text: label}]\n"
+    rows, _ = read("#made by hand\n#name,label\nkidney,Kid\n", spec)
+    assert rows["synonyms"] == {("NAME:kidney", "Kid", "related")}
+    with pytest.raises(InputError, match=r"test\.csv:1: no column 'name' – the file has: '#name', 'label'"):
+        read("#name,label\nkidney,Kid\n", LABELS)
+
+
 def test_json_lines_may_hold_lists_numbers_and_lack_keys(read):
     lines = [
         {"id": "X:1", "name": "one", "also": ["uno", 1]},

@@ -246,6 +246,50 @@ def test_a_file_that_is_no_gzip_is_refused(bench):
         bench.build()
 
 
+def cut(folder, table, pieces):
+    """Puts a table into gzipped parts as a release does, which cuts where it likes."""
+    path = folder / f"{table}.RRF"
+    data = path.read_bytes()
+    path.unlink()
+    for index in range(pieces):
+        piece = data[index * len(data) // pieces : (index + 1) * len(data) // pieces]
+        (folder / f"{table}.RRF.a{chr(ord('a') + index)}.gz").write_bytes(gzip.compress(piece, mtime=0))
+
+
+def test_a_table_in_parts_is_read_as_the_whole(bench):
+    whole = bench.write().build()
+    for table in ("MRCONSO", "MRREL"):
+        cut(bench.folder, table, 3)
+    cut(bench.folder, "MRDEF", 1)
+    graph = bench.build()
+    assert [*graph] == [*whole]
+    assert graph.relations == whole.relations
+    origin = next(origin for origin in graph.origins if origin.name == "umls")
+    assert {"MRCONSO.RRF.ab.gz", "MRDEF.RRF.aa.gz", "MRSTY.RRF"} <= set(origin.sha256)
+
+
+def test_a_part_that_is_missing_or_cut_off_is_named(bench):
+    bench.write()
+    cut(bench.folder, "MRCONSO", 3)
+    part = bench.folder / "MRCONSO.RRF.ab.gz"
+    content = part.read_bytes()
+    part.write_bytes(content[:-9])
+    with pytest.raises(InputError, match=r"MRCONSO\.RRF\.ab\.gz: the gzip is cut off"):
+        bench.build()
+    part.unlink()
+    with pytest.raises(InputError, match=r"META: no MRCONSO\.RRF\.ab\.gz, but MRCONSO\.RRF\.ac\.gz"):
+        bench.build()
+
+
+def test_a_bad_row_of_a_table_in_parts_is_named_by_its_line_in_the_whole(bench):
+    bench.write(MRDEF=[*TABLES["MRDEF"], "C0000001|too|few|\n"])
+    cut(bench.folder, "MRDEF", 2)
+    with pytest.raises(InputError, match=r"META/MRDEF\.RRF:3: has 3 fields"):
+        bench.build()
+    assert bench.build(keep_going=True)["UMLS:C0000001"].name == "Kidney"
+    assert bench.rejects() == [("has 3 fields, a row of MRDEF has 8, each closed by |", "MRDEF.RRF", 3)]
+
+
 def test_a_missing_table_is_named(bench):
     bench.write()
     (bench.folder / "MRSTY.RRF").unlink()

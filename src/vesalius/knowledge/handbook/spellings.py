@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vesalius.errors import InputError
 from vesalius.folder import unreadable
@@ -16,12 +17,29 @@ from vesalius.ids import ConceptId, Laterality
 from vesalius.knowledge.concept import Scope
 from vesalius.knowledge.handbook.expand import Handbook
 from vesalius.knowledge.handbook.files import read_entries
-from vesalius.knowledge.names import normalise, split_laterality
+from vesalius.knowledge.names import folded_words, normalise, split_laterality
 
 UNRESOLVED = "unresolved.tsv"
 """The labels that are nothing a handbook describes: label, dataset, reason."""
 
 _ANY = ""
+
+_Names = tuple[Mapping[str, Collection[ConceptId]], Mapping[str, Collection[ConceptId]]]
+"""Text → the concepts that are called so, and those it is another name of."""
+
+_MARKS = re.compile(r"[()\[\]*\"]")
+"""What may stand around a part of a label."""
+
+_DIRECTIONS = frozenset({
+    "anterior", "posterior", "superior", "inferior", "medial", "lateral", "dorsal", "ventral", "rostral", "caudal", "proximal",
+    "distal", "internal", "external", "inner", "outer", "upper", "lower", "middle", "mid", "central", "superficial", "deep",
+    "frontal", "temporal", "parietal", "occipital",
+})  # fmt: skip
+
+_LETTER = re.compile(r"[lr]\d*")
+"""A word that may name a side: "rib L 1"."""
+
+_Meaning = TypeVar("_Meaning")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +83,8 @@ class Coverage:
 class LabelIndex:
     """Looks labels up as `SCHEMA.md` says: a dataset's spellings before its family's, these before names; whole before rest and side.
 
+    What no text is written like is looked up loosely: the same words in another order, number or spelling.
+
     Attributes:
         handbook: all concepts.
 
@@ -88,6 +108,8 @@ class LabelIndex:
             exact = (synonym.text for synonym in body.synonyms if synonym.scope is Scope.EXACT)
             for text in (*exact, *body.latin, *body.abbreviations):
                 self._synonyms[normalise(text)].add(concept.concept_id)
+        self._loose_names: _Names = (_loosely(self._names), _loosely(self._synonyms))
+        self._loose_spellings = _loosely(self._spellings.get(_ANY, {}))
 
     def find(self, label: str, dataset: str | None = None) -> Match | None:
         """Returns what `label` means, in `dataset` where that is given; None where it means nothing, or too much."""
@@ -100,6 +122,17 @@ class LabelIndex:
                     return match
             if side is not None and (match := self._look_up(family, rest, side)) is not None:
                 return match
+        return self._find_loosely(label)
+
+    def _find_loosely(self, label: str) -> Match | None:
+        """Returns what the words of `label` mean in any order, with the side among them or taken out."""
+        for words, side in _word_readings(label):
+            for key in _loose_keys(words):
+                match = self._named(self._loose_names, key, side) or self._spelled(self._loose_spellings, key, side)
+                if match is not None:
+                    return match
+                if any(key in index for index in (*self._loose_names, self._loose_spellings)):
+                    break  # it means several things, which written as one word are no fewer
         return None
 
     @property
@@ -118,9 +151,13 @@ class LabelIndex:
     def _look_up(self, family: str | None, text: str, side: Laterality | None) -> Match | None:
         """Returns what `text` means among the spellings of `family`, or among names for None."""
         if family is None:
-            return self._named(text, side)
-        spelled = self._spellings.get(family, {}).get(text, ())
-        found = {(self._of_side(concept, side), scope) for concept, scope in spelled}
+            return self._named((self._names, self._synonyms), text, side)
+        return self._spelled(self._spellings.get(family, {}), text, side)
+
+    def _spelled(
+        self, spellings: Mapping[str, Collection[tuple[ConceptId, Scope]]], text: str, side: Laterality | None
+    ) -> Match | None:
+        found = {(self._of_side(concept, side), scope) for concept, scope in spellings.get(text, ())}
         concepts = {concept for concept, _ in found} - {None}
         if len(concepts) != 1:
             return None
@@ -129,13 +166,13 @@ class LabelIndex:
         scope = min((scope for known, scope in found if known is not None), key=list(Scope).index)
         return Match(concept_id=concept, scope=scope, tied_by="spelling")
 
-    def _named(self, text: str, side: Laterality | None) -> Match | None:
-        for bearers in (self._names, self._synonyms):
+    def _named(self, names: _Names, text: str, side: Laterality | None) -> Match | None:
+        for bearers in names:
             concepts = {self._of_side(concept, side) for concept in bearers.get(text, ())} - {None}
             if len(concepts) == 1:
                 (concept,) = concepts
                 assert concept is not None
-                tied: Literal["name", "synonym"] = "name" if bearers is self._names else "synonym"
+                tied: Literal["name", "synonym"] = "name" if bearers is names[0] else "synonym"
                 return Match(concept_id=concept, scope=Scope.EXACT, tied_by=tied)
         return None
 
@@ -155,6 +192,42 @@ def _keys(text: str) -> tuple[str, ...]:
     """Returns the forms a text is looked up by: as written, and with its camel case taken apart."""
     rest, side = split_laterality(text)
     return tuple(dict.fromkeys((normalise(text), *(() if side else (rest,)))))
+
+
+def _loosely(index: Mapping[str, Collection[_Meaning]]) -> dict[str, set[_Meaning]]:
+    """Returns an index of texts by their loose keys."""
+    made: dict[str, set[_Meaning]] = defaultdict(set)
+    for text, meanings in index.items():
+        for key in _loose_keys(folded_words(text)):
+            made[key].update(meanings)
+    return dict(made)
+
+
+def _loose_keys(words: Sequence[str]) -> tuple[str, ...]:
+    """Returns what `words` are compared by: in order of the alphabet, and written as one.
+
+    Words of direction keep their own order: the anterior ventral and the ventral anterior nucleus are two.
+    """
+    if not words:
+        return ()
+    directions = [word for word in words if word in _DIRECTIONS]
+    return " ".join([*sorted(word for word in words if word not in _DIRECTIONS), *directions]), "".join(words)
+
+
+def _word_readings(label: str) -> Iterator[tuple[Sequence[str], Laterality | None]]:
+    """Yields the words of `label`, its side among them, then without it; a side may be a letter anywhere, or stand before a number."""
+    rest, side = split_laterality(_MARKS.sub(" ", label))
+    words = folded_words(rest)
+    if side is not None:
+        yield (side, *words), None
+        yield words, side
+        return
+    yield words, None
+    letters = [index for index, word in enumerate(words) if _LETTER.fullmatch(word)]
+    if len(letters) == 1 and len(words) > 1:
+        (index,) = letters
+        letter, number = words[index][0], words[index][1:]
+        yield (*words[:index], *filter(None, [number]), *words[index + 1 :]), "left" if letter == "l" else "right"
 
 
 def read_labels(path: Path) -> list[DatasetLabel]:

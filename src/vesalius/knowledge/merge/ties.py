@@ -32,6 +32,11 @@ def tie_concepts(workspace: Workspace) -> None:
 def _make_nodes(workspace: Workspace) -> None:
     workspace.load("domains", {"prefix": "VARCHAR", "domain": "VARCHAR"}, DOMAINS.items())
     workspace.load("same_prefix", {"prefix": "VARCHAR", "one": "VARCHAR"}, SAME_PREFIX.items())
+    workspace.run(  # DOID names the release in the prefix: SNOMEDCT_US_2024_09_01
+        "INSERT INTO same_prefix SELECT dated.prefix, coalesce(one, plain) FROM ("
+        "SELECT DISTINCT upper(split_part(target, ':', 1)) AS prefix, regexp_replace(prefix, '(_[0-9]+){3}$', '') AS plain "
+        "FROM staged_xrefs) AS dated LEFT JOIN same_prefix ON same_prefix.prefix = plain WHERE plain <> dated.prefix"
+    )
     workspace.run(
         "CREATE TABLE nodes AS SELECT row_number() OVER () - 1 AS node, node AS part_of, * FROM ("
         "SELECT concept_id, bit_or(1::BIGINT << rank) AS ranks, min(key) AS key, "

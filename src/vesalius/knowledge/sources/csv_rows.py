@@ -16,7 +16,8 @@ def read_csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields every row behind the header as the line it begins at and column → text; empty lines are passed over.
 
-    A row with more or fewer fields than the header is refused by `staging`.
+    Lines of comment before the header, such as the metadata of SSSOM, are passed over, too: they begin with ``#`` and do not
+    hold the columns. A row with more or fewer fields than the header is refused by `staging`.
 
     Args:
         path: the file, gzipped or not.
@@ -30,8 +31,7 @@ def read_csv_rows(
             Python's `csv` takes (131,072 characters).
     """
     rows = _records(path, delimiter=delimiter, quote=quote)
-    line, header = next(rows, (1, []))
-    header = [name.strip() for name in header]
+    line, header = _header(rows, columns)
     check_columns(header, columns, where=f"{path}:{line}")
     for line, record in rows:
         if len(record) != len(header):
@@ -39,6 +39,20 @@ def read_csv_rows(
             staging.reject(reason, line=line, row=record)
             continue
         yield line, dict(zip(header, record, strict=True))
+
+
+def _header(rows: Iterator[tuple[int, list[str]]], columns: Sequence[str]) -> tuple[int, list[str]]:
+    """Returns the line and the names of the columns, behind lines of comment."""
+    commented: tuple[int, list[str]] = (1, [])
+    for line, record in rows:
+        header = [name.strip() for name in record]
+        if set(columns) <= set(header):
+            return line, header
+        if not header[0].startswith("#"):
+            is_row = len(commented[1]) == len(header)  # then the comment before it was meant for the header
+            return commented if is_row else (line, header)
+        commented = line, header
+    return commented
 
 
 def check_columns(found: Sequence[str], columns: Sequence[str], *, where: object) -> None:

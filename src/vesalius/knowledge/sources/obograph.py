@@ -4,7 +4,8 @@ Taken: of nodes of type ``CLASS`` (or of none) the label, synonyms by scope, def
 ``deprecated`` with ``IAO:0100001``, alternative ids; edges as relations; genus and restrictions of ``logicalDefinitionAxioms``
 as relations; ``equivalentNodesSets`` as xrefs.
 
-A node without label is no concept of the file: what is said of it may belong to a concept of another source. Individuals,
+A node without label is no concept of the file: what is said of it may belong to a concept of another source. One that several
+graphs of the file state under one label (an ontology written with its imports) is one concept with all they say. Individuals,
 properties and the other axioms (domains, chains) are left out.
 
 Source: https://github.com/geneontology/obographs (schema ``og-schema.json``).
@@ -55,13 +56,15 @@ class _Said:
     """The pieces of all graphs of a file with their lines; refused ones apart, as reason, line and piece.
 
     Attributes:
+        nodes: each with the number of its graph.
         labels: id of a property → its label.
         others: ids of nodes that are no classes.
         equivalents: id of the one and of the other node.
         header: local name of an annotation of the first graph (``license``, ``title``) → its first value.
     """
 
-    nodes: list[ConceptTexts] = field(default_factory=list)
+    num_graphs: int = 0
+    nodes: list[tuple[int, ConceptTexts]] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
     relations: list[tuple[int, str, str, str]] = field(default_factory=list)
@@ -96,6 +99,7 @@ def _read(path: Path) -> _Said:
 
 def _read_graph(text: JsonText, said: _Said) -> None:
     header: dict[str, str] = {}
+    said.num_graphs += 1
     for key in text.members():
         if key in _PIECES and text.is_array():
             for _ in text.elements():
@@ -146,7 +150,7 @@ def _node(said: _Said, line: int, node: Mapping[str, Any]) -> None:
         texts.xrefs.append(curie_of(_text(xref, "val")))
     for value in _objects(meta, "basicPropertyValues"):
         texts.annotate(_text(value, "pred"), _text(value, "val"))
-    said.nodes.append(texts)
+    said.nodes.append((said.num_graphs, texts))
 
 
 def _synonym_property(synonym: Mapping[str, Any]) -> str:
@@ -204,8 +208,12 @@ def _typed(value: Any, kind: type, key: str) -> Any:
 def _stage(said: _Said, staging: Staging) -> None:
     for reason, line, piece in said.refused:
         staging.reject(reason, line=line, row=piece)
-    obsolete_ids = {node.concept_id for node in said.nodes if node.is_obsolete}
-    for node in said.nodes:
+    obsolete_ids = {node.concept_id for _, node in said.nodes if node.is_obsolete}
+    stated: dict[str, tuple[int, list[str]]] = {}
+    for graph, node in said.nodes:
+        first, names = stated.setdefault(node.concept_id, (graph, node.names)) if node.names else (graph, [])
+        if first != graph and names == node.names:
+            node.names = []
         node.stage(staging, obsolete_ids=obsolete_ids)
     for line, one, other in said.equivalents:
         staging.xref(curie_of(one), curie_of(other), line=line)

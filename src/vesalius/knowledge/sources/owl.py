@@ -1,9 +1,10 @@
 """OWL in RDF/XML, OWL/XML or functional syntax, through py-horned-owl.
 
 Taken, of named classes: ``rdfs:label`` as name; oboInOwl's synonyms by scope; ``IAO:0000115`` as definition, with the
-``hasDbXref`` of the axiom as references; ``hasDbXref`` and named equivalent classes as xrefs; ``SubClassOf`` and the parts of
-intersections in ``EquivalentClasses`` as relations: a named class is ``is_a``, an existential restriction (or one of at least one) is
-the label of its property; ``hasAlternativeId`` as an obsolete id replaced by the class; ``owl:deprecated`` with ``IAO:0100001``.
+``hasDbXref`` of the axiom as references; what FMA, SKOS, NCIt, RadLex and EFO write in their place (`concept_texts`);
+``hasDbXref`` and named equivalent classes as xrefs; ``SubClassOf`` and the parts of intersections in ``EquivalentClasses`` as
+relations: a named class is ``is_a``, an existential restriction (or one of at least one) is the label of its property;
+``hasAlternativeId`` as an obsolete id replaced by the class; ``owl:deprecated`` with ``IAO:0100001``.
 
 Texts marked with a language other than English are left out, and so are imports, which are not fetched. A class without a name
 is no concept of the file; what is said of it may belong to a concept of another source.

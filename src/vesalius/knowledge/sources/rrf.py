@@ -9,12 +9,14 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import IO, Any, TypeVar, cast
 
 import duckdb
 
 from vesalius.errors import InputError
 from vesalius.folder import unreadable, writing
+from vesalius.knowledge.sources.text_file import unpack
 from vesalius.knowledge.staging import STAGED, Staging
 from vesalius.tables import json_lines, literal, one_file
 
@@ -46,16 +48,18 @@ class RrfReader:
     """The tables of a Metathesaurus folder, in a DuckDB connection.
 
     Attributes:
-        files: table → its file.
+        parts: table → its file, or the files it is cut into.
+        files: table → its file; of a table in parts, the whole that is written of them in the folder of `staging`.
         staging: where rows go.
 
     Raises:
-        InputError: a table is missing.
+        InputError: a table or a part of it is missing, or a part cannot be read.
     """
 
     def __init__(self, folder: Path, staging: Staging, connection: duckdb.DuckDBPyConnection) -> None:
         self.staging = staging
-        self.files = {table: _file_of(folder, table) for table in COLUMNS}
+        self.parts = {table: _parts_of(folder, table) for table in COLUMNS}
+        self.files = {table: _whole_of(parts, staging.folder) for table, parts in self.parts.items()}
         self._read = dict(self.files)
         self._connection = connection
 
@@ -116,6 +120,12 @@ class RrfReader:
         """Drops a table that is done with."""
         self._connection.execute(f"DROP TABLE {name}")
 
+    def clear(self) -> None:
+        """Removes the copies of tables that were written on the way: wholes of parts, tables without their bad rows."""
+        for path in {*self.files.values(), *self._read.values()}:
+            if path.parent == self.staging.folder:
+                path.unlink()
+
     def load(self, name: str, schema: dict[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Makes a small table of rows that Python gives."""
         path = self.staging.folder / f"{name}.rows"
@@ -162,6 +172,7 @@ class RrfReader:
 
     def _fault(self, table: str, message: str) -> InputError:
         path = self.files[table]
+        told = self.parts[table][0].with_name(path.name)
         line = _LINE.search(message)
         found = _FOUND.search(message)
         if found:
@@ -174,10 +185,10 @@ class RrfReader:
         elif "GZIP" in message:
             whole = _whole_lines(path)
             what = f"is no whole gzip file: it breaks off after line {whole}"
-            return InputError(what, where=f"{path}:{whole + 1}", remedy="copy or unpack it again")
+            return InputError(what, where=f"{told}:{whole + 1}", remedy="copy or unpack it again")
         else:
             what = f"cannot be read ({message.splitlines()[0]})"
-        where = f"{path}:{line[1]}" if line else path
+        where = f"{told}:{line[1]}" if line else told
         return InputError(what, where=where, remedy="mend the row, or give --keep-going to leave it out")
 
     def _mended(self, table: str) -> Path:
@@ -188,7 +199,7 @@ class RrfReader:
             raise self._fault(table, "GZIP") from error
 
     def _without_bad_rows(self, table: str) -> Path:
-        mended = self.staging.folder / f"{table}.RRF"
+        mended = self.staging.folder / f"{table}.mended.RRF"
         num = len(COLUMNS[table])
         self.staging.file = self.files[table].name
         with _opened(self.files[table]) as source, writing(mended) as begun, begun.open("wb") as target:
@@ -235,10 +246,35 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise unreadable(path, error) from error
 
 
-def _file_of(folder: Path, table: str) -> Path:
+def _parts_of(folder: Path, table: str) -> Sequence[Path]:
+    """Returns the file of a table, or its parts in order, as a release holds large ones (``MRCONSO.RRF.aa.gz``, ``….ab.gz``)."""
     for name in (f"{table}.RRF", f"{table}.RRF.gz"):
         if (folder / name).is_file():
-            return folder / name
+            return (folder / name,)
+    for ending in (".gz", ""):
+        parts = sorted(folder.glob(f"{table}.RRF.[a-z][a-z]{ending}"))
+        for part, wanted in zip(parts, _endings(), strict=False):
+            if part.name != f"{table}.RRF.{wanted}{ending}":
+                raise InputError(
+                    f"no {table}.RRF.{wanted}{ending}, but {part.name}",
+                    where=folder,
+                    remedy="copy the missing part there",
+                )
+        if parts:
+            return parts
     raise InputError(
         f"no {table}.RRF or {table}.RRF.gz", where=folder, remedy="give the folder of the Metathesaurus tables (META)"
     )
+
+
+def _endings() -> Iterator[str]:
+    """Yields ``aa``, ``ab`` to ``zz``."""
+    return (one + other for one in ascii_lowercase for other in ascii_lowercase)
+
+
+def _whole_of(parts: Sequence[Path], folder: Path) -> Path:
+    if len(parts) == 1:
+        return parts[0]
+    whole = folder / f"{parts[0].name.split('.')[0]}.RRF"
+    unpack(parts, whole)
+    return whole

@@ -7,7 +7,7 @@ import gzip
 import io
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +80,25 @@ def unpacked(path: Path) -> Iterator[Path]:
         return
     with temporary_folder() as folder:
         copy = folder / path.stem
-        try:
-            with writing(copy) as begun, _opened(path) as file, begun.open("wb") as target:
-                shutil.copyfileobj(file, target)
-        except _BROKEN as error:
-            raise _broken(path, path, error) from error
+        unpack([path], copy)
         yield copy
+
+
+def unpack(parts: Sequence[Path], whole: Path) -> None:
+    """Writes the bytes of all `parts`, without their gzip, one behind the other to the file `whole`.
+
+    Raises:
+        InputError: a part cannot be read, or is a gzip that is cut off, damaged or beyond `MAX_EXPANSION`.
+        FolderError: there is no room for `whole`.
+    """
+    part = whole
+    try:
+        with writing(whole) as begun, begun.open("wb") as target:
+            for part in parts:
+                with _opened(part) as file:
+                    shutil.copyfileobj(file, target)
+    except _BROKEN as error:
+        raise _broken(part, part, error) from error
 
 
 def _opened(path: Path) -> io.BufferedReader:

@@ -58,7 +58,7 @@ class _Vocabulary:
 
 
 def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Origin, ...]:
-    """Stages a Metathesaurus folder (MRCONSO, MRDEF, MRREL, MRSTY, MRSAB; ``.RRF`` or ``.RRF.gz``).
+    """Stages a Metathesaurus folder (MRCONSO, MRDEF, MRREL, MRSTY, MRSAB; ``.RRF`` or ``.RRF.gz``, or in parts ``.RRF.aa.gz`` …).
 
     Returns:
         The Metathesaurus, and every vocabulary that rows come from or that its licence excludes.
@@ -86,7 +86,8 @@ def stage_umls(path: Path, staging: Staging, options: SourceOptions) -> tuple[Or
         options.note("MRREL")
         _relations(reader, suppressed=options.umls.suppressed)
         with_rows = _with_rows(reader)
-        hashes = {table.name: sha256_of(table) for table in reader.files.values()}
+        hashes = {part.name: sha256_of(part) for parts in reader.parts.values() for part in parts}
+    reader.clear()
     database.unlink(missing_ok=True)
     release = next((found.version for name, found in vocabularies.items() if name == "MTH"), path.resolve().name)
     whole = Origin(
