@@ -137,7 +137,7 @@ def test_broken_and_foreign_files_are_refused_with_their_name(tmp_path, write_ni
         refused(tmp_path / name, "No such file|no such file")
     folder = tmp_path / "folder.nii.gz"
     folder.mkdir()
-    refused(folder, "")
+    refused(folder, "directory")
     refused(tmp_path / "a.mhd", "give one of")
 
 
