@@ -153,6 +153,6 @@ def _cut_back(path: Path, step: int) -> None:
 def _step_of(line: str) -> float:
     """Returns the step of a line; NaN where it is no line of ours."""
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.nan
