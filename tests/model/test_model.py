@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 
 from vesalius.errors import InputError
+from vesalius.model.aligner import LogitScale
 from vesalius.model.loss import contrastive_loss
 from vesalius.model.text_encoder import TextEncoder, bundled_minilm
 from vesalius.predict.embed import embed_texts, encode_texts
@@ -113,6 +114,21 @@ def test_a_saved_encoder_gives_the_same_features(minilm, tmp_path):
     torch.testing.assert_close(
         torch.from_numpy(again), torch.from_numpy(embed_texts(minilm, ["portal vein"], max_length=64))
     )
+
+
+def test_a_weight_is_kept_once(minilm):
+    tensors = list(minilm.state_dict().values())
+    assert len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
+
+
+@pytest.mark.parametrize(("beyond", "limit"), [(5.0, 100.0), (-0.5, 1.0)])
+def test_a_multiplier_brought_back_to_its_range_has_a_gradient(beyond, limit):
+    scale = LogitScale()
+    scale.log_logit_scale.data.fill_(beyond)
+    scale.keep_in_range()
+    scale().backward()
+    assert scale().item() == pytest.approx(limit)
+    assert scale.log_logit_scale.grad.item() == pytest.approx(limit)
 
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path):

@@ -164,6 +164,25 @@ def test_long_texts_are_cut_to_what_the_positions_hold(write_published):
     assert encode_texts(encoder, ["liver " * 300], max_length=encoder.max_length).isfinite().all()
 
 
+@pytest.mark.parametrize("change", ["half", "old format", "base"])
+def test_half_precision_and_the_older_file_format_are_read(write_published, change):
+    def halved(content):
+        state = content["model_state_dict"]
+        content["model_state_dict"] = {key: tensor.half() for key, tensor in state.items()}
+
+    path, base, content = write_published(change=halved if change == "half" else lambda _: None)
+    if change == "old format":
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+    if change == "base":
+        config = json.loads((base / "config.json").read_text())
+        (base / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
+    model = _model(path, base)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    expected = {key: tensor.float() for key, tensor in content["model_state_dict"].items()}
+    _assert_equal(expected, published_tensors(model.encoder, model))
+    assert model.aligner.project_texts(encode_texts(model.encoder, TEXTS, max_length=38), ["ct"] * 4).isfinite().all()
+
+
 def test_numpys_old_and_new_scalars_load_and_nothing_else_of_numpy(write_published, tmp_path):
     path, _, _ = write_published()
     assert read_sat_file(path).step == 7

@@ -2,15 +2,18 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from vesalius.errors import InputError, SettingError
 from vesalius.model.sat_text import TOWER_KINDS
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.model.text_source import HUB, load_text_encoder, pooling_for
-from vesalius.predict.embed import embed_texts, encode_texts
+from vesalius.predict.embed import embed_prompts, embed_texts, encode_texts
 
 TEXTS = ["kidney", "the left kidney of the liver", "heart , rib 12"]
 
@@ -56,6 +59,33 @@ def test_no_more_tokens_are_read_than_there_are_positions(plain):
     assert load_text_encoder(plain("biolord"), pooling="mean").max_length == 38
 
 
+def test_no_more_tokens_are_read_than_positions_follow_the_padding_tokens(plain, tmp_path):
+    folder = plain("medcpt")
+    config = RobertaConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=40, pad_token_id=1,
+    )  # fmt: skip
+    RobertaModel(config).save_pretrained(folder)
+    modules = [Transformer(str(folder)), Pooling(16, pooling_mode="mean")]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "saved"), create_model_card=False)
+    encoder = TextEncoder.load(tmp_path / "saved")
+    assert encoder.max_length == 38
+    assert np.isfinite(embed_prompts(encoder, ["liver " * 300])).all()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "pooler"])
+def test_weights_of_half_precision_become_those_of_full(plain, tmp_path, pooling):
+    folder = plain("pubmedbert")
+    expected = embed_texts(load_text_encoder(folder, pooling=pooling), TEXTS, max_length=30)
+    AutoModel.from_pretrained(folder).bfloat16().save_pretrained(folder)
+    encoder = load_text_encoder(folder, pooling=pooling)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    np.testing.assert_allclose(embed_texts(encoder, TEXTS, max_length=30), expected, atol=0.02)
+    encoder.save(tmp_path / "saved")
+    again = TextEncoder.load(tmp_path / "saved")
+    assert (embed_texts(again, TEXTS, max_length=30) == embed_texts(encoder, TEXTS, max_length=30)).all()
+
+
 def test_a_plain_transformer_without_a_pooling_is_refused(plain):
     with pytest.raises(
         SettingError, match=r"does not say .* name the pooling it was trained with: mean, cls or pooler"
@@ -79,7 +109,7 @@ def test_a_pooler_that_would_be_random_is_refused(tiny_encoder, tmp_path):
 
 
 def test_folders_that_hold_no_encoder_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no encoder folder \(no modules.json, no config.json\)"):
+    with pytest.raises(InputError, match=r"no encoder folder \(no modules.json, no config.json\).*hub:OWNER/NAME"):
         load_text_encoder(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="cannot be loaded"):

@@ -65,7 +65,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(tmp_path):
         checkpoints.save_best({"weight": torch.ones(1)}, step=2, score=0.5)
         checkpoints.finish()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", *(f"step-0000000{n}.pt" for n in (3, 4, 5))]
-    assert checkpoints.load_best() == {"weight": torch.ones(1)}
+    assert checkpoints.load_best() == ({"weight": torch.ones(1)}, 2)
     assert checkpoints.best_score() == 0.5
 
 

@@ -9,7 +9,8 @@ import torch
 
 from vesalius import recipes
 from vesalius.corpus.crops import CropSettings
-from vesalius.errors import FolderError, SettingError
+from vesalius.errors import FolderError, InputError, SettingError
+from vesalius.knowledge.graph import Graph
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.train import run as runs
 from vesalius.train.checkpoint import Checkpoints
@@ -17,7 +18,9 @@ from vesalius.train.config import from_yaml
 from vesalius.train.log import read_metrics
 from vesalius.train.region_memory import RegionMemorySettings
 from vesalius.train.regions import RegionSettings, RegionStage, region_prompts
-from vesalius.train.run import load_region_model, train_regions, train_text
+from vesalius.train.run import load_region_model, read_run, train_regions, train_text
+from vesalius.train.sources import open_source
+from vesalius.train.text import TextStage
 
 GOLDEN = Path(__file__).with_name("golden_curves.json")
 """Losses of ten steps, fp32 on CPU. A change of method moves them and is told in CHANGELOG.md under Numbers."""
@@ -189,6 +192,50 @@ def test_the_handed_out_encoder_is_the_trained_one(text_run, tiny_encoder):
     best = torch.load(text_run / "checkpoints" / "best.pt", weights_only=True)["model"]
     for name, tensor in trained.state_dict().items():
         torch.testing.assert_close(tensor, best[f"encoder.{name}"])
+
+
+def test_the_card_has_the_validation_of_the_weights_that_were_kept(graph, sides, text_settings, tmp_path, monkeypatch):
+    scores = iter([0.75, 0.25])
+    monkeypatch.setattr(TextStage, "validate", lambda _: (score := next(scores), {"name_mrr": score}))
+    train_text(graph, sides, text_settings, out=tmp_path / "run", graph_hash="g")
+    assert read_run(tmp_path / "run")["step"] == 5
+    source = open_source(tmp_path / "run", base=None)
+    assert source.step == 5
+    for facts in ((tmp_path / "run" / "encoder" / "README.md").read_text(), str(source.facts())):
+        assert "Validation after step 5" in facts
+        assert "0.750" in facts
+
+
+@pytest.mark.parametrize("stage", ["text", "regions"])
+def test_a_run_that_nothing_could_validate_is_refused_at_its_start(
+    graph, sides, tiny_cases, text_run, text_settings, region_settings, tmp_path, stage
+):
+    without = {concept: "train" if side == "validation" else side for concept, side in sides.items()}
+    out = tmp_path / "run"
+    train = {
+        "text": lambda: train_text(graph, without, text_settings, out=out, graph_hash="g"),
+        "regions": lambda: train_regions(
+            graph, without, tiny_cases, region_settings, init=text_run, out=out, hashes={}
+        ),
+    }
+    with pytest.raises(InputError, match="none of the 0 concepts held out for validation has a definition or an exact"):
+        train[stage]()
+    assert not (tmp_path / "run").exists()
+
+
+def test_texts_of_another_source_than_uberon_are_validated_by_themselves(graph, sides, text_settings, tmp_path):
+    concepts = [
+        replace(
+            concept,
+            source="fma",
+            synonyms=tuple(replace(synonym, source="fma") for synonym in concept.synonyms),
+            definitions=tuple(replace(definition, source="fma") for definition in concept.definitions),
+        )
+        for concept in graph
+    ]
+    settings = replace(text_settings, data=replace(text_settings.data, sources=("fma",)))
+    train_text(Graph(concepts, [], graph.origins), sides, settings, out=tmp_path / "run", graph_hash="g")
+    assert len(losses(tmp_path / "run", "validation/definition_to_name_mrr")) == 2
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_job_goes_back_into_the_queue_if_it_was_stopped(script, code, requeued
     assert job.returncode == code
     stage = script.stem.removeprefix("train_")
     asked = (tmp_path / "srun.txt").read_text()
-    assert asked == f"--kill-on-bad-exit=1 vesalius train {stage} --graph a graph --out run\n"
+    assert asked == f"--kill-on-bad-exit=0 --wait=60 vesalius train {stage} --graph a graph --out run\n"
     asked = tmp_path / "scontrol.txt"
     assert (asked.read_text() if asked.exists() else "") == requeued
 
@@ -120,7 +120,7 @@ def test_torchrun_and_a_job_script_train_for_real(training, tmp_path):
     config.write_text(config.read_text().replace("5000", "20"))
     binaries = Path(sys.executable).parent
     torchrun = f"{binaries}/torchrun --nproc-per-node 2 --no-python"
-    faked(tmp_path, "srun", f'shift; exec {torchrun} "$@"')
+    faked(tmp_path, "srun", f'shift 2; exec {torchrun} "$@"')
     environment = {**os.environ, "PATH": f"{tmp_path}:{binaries}:{os.environ['PATH']}", "SLURM_JOB_ID": "77"}
     subprocess.run(["bash", PIPELINES / "train_text.sbatch", *training[2:]], env=environment, check=True)
     assert [line["step"] for line in read_metrics(tmp_path / "run")][-1] == 20

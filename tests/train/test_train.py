@@ -1,3 +1,5 @@
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -5,10 +7,11 @@ import torch
 from torch import nn
 
 from vesalius import recipes
-from vesalius.errors import SettingError, VesaliusError
+from vesalius.errors import FolderError, SettingError, VesaliusError
+from vesalius.model.aligner import LogitScale
 from vesalius.train.config import differences, from_yaml, to_yaml
 from vesalius.train.engine import Engine
-from vesalius.train.log import read_metrics
+from vesalius.train.log import METRICS, PERFORMANCE, read_metrics
 from vesalius.train.loop import LoopSettings, fit
 from vesalius.train.optim import OptimSettings, ParameterGroup
 
@@ -111,6 +114,87 @@ def test_what_differs_between_settings_is_named(tmp_path):
     ]
     path.write_text(to_yaml(settings).replace("positives:", "negatives:"))
     assert differences(settings, path) == ["positives: not given", "negatives: not known"]
+
+
+@pytest.mark.parametrize("rubbish", [b"\0\0\xff\n", b'{"loss": 1.0}\n', b"7\n", b'{"step": 7'])
+def test_lines_that_the_machine_lost_are_written_again(tmp_path, rubbish):
+    fit(Line(), LOOP, run=tmp_path / "whole", engine=Engine(accelerator="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(stop_at=8), LOOP, run=tmp_path / "run", engine=Engine(accelerator="cpu"))
+    for name in (METRICS, PERFORMANCE):
+        lines = (tmp_path / "run" / name).read_bytes().splitlines(keepends=True)
+        saved = [line for line in lines if json.loads(line)["step"] <= 6]
+        (tmp_path / "run" / name).write_bytes(b"".join([*saved, rubbish]))
+    fit(Line(), LOOP, run=tmp_path / "run", engine=Engine(accelerator="cpu"))
+    assert read_metrics(tmp_path / "run") == read_metrics(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    fit(Line(), LOOP, run=tmp_path, engine=Engine(accelerator="cpu"))
+    wider = Line()
+    wider.module = nn.Linear(4, 1)
+    with pytest.raises(FolderError, match=r"step 10 was saved of another network .* give another --out"):
+        fit(wider, LOOP, run=tmp_path, engine=Engine(accelerator="cpu"))
+
+
+class Scaled(Line):
+    """Learns a multiplier: a large one in the first steps, a small one then."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = LogitScale(initial=90.0)
+
+    def encode(self, part):
+        return self.module().expand(len(part))
+
+    def contrast(self, features, batch):
+        scale = torch.cat(features)
+        loss = -scale.mean() if self.position <= 5 else scale.mean()
+        return loss, {"logit_scale": scale[0].item()}
+
+    def validate(self):
+        return 0.0, {"score": 0.0}
+
+
+def test_a_multiplier_that_reached_its_limit_comes_back(tmp_path):
+    loop = replace(LOOP, num_steps=60, optim=OptimSettings(learning_rate=0.3, warmup_share=0.0))
+    fit(Scaled(), loop, run=tmp_path, engine=Engine(accelerator="cpu"))
+    scales = [line["logit_scale"] for line in read_metrics(tmp_path) if "logit_scale" in line]
+    assert max(scales) == pytest.approx(100)
+    assert scales[-1] < 50
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: OptimSettings(learning_rate=float("nan")), "learning_rate is nan"),
+        (lambda: OptimSettings(learning_rate=1.0, weight_decay=-0.1), "weight_decay is -0.1"),
+        (lambda: OptimSettings(learning_rate=1.0, max_grad_norm=0.0), "max_grad_norm is 0.0"),
+        (lambda: replace(LOOP, seed=-1), "seed is -1"),
+        (lambda: replace(LOOP, seed=2**32), "give a number from 0 to 4294967295"),
+        (
+            lambda: replace(recipes.text(), logit_scale_learning_rate_scale=-1.0),
+            "logit_scale_learning_rate_scale is -1",
+        ),
+        (lambda: replace(recipes.regions(), text_learning_rate_scale=-1.0), "text_learning_rate_scale is -1"),
+        (lambda: replace(recipes.text().data, batch_size=0), "batch_size is 0"),
+        (lambda: replace(recipes.text().data, max_length=2), "max_length is 2"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong, words):
+    with pytest.raises(SettingError, match=words):
+        wrong()
+
+
+def test_a_number_may_be_written_as_people_write_it(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("learning_rate: 2e-5\nmax_grad_norm: .inf\nweight_decay: 0\n")
+    expected = OptimSettings(learning_rate=2e-5, max_grad_norm=math.inf, weight_decay=0.0)
+    assert from_yaml(OptimSettings, path) == expected
+    for text in ("fast", "'2'", "e5", "true"):
+        path.write_text(f"learning_rate: {text}\n")
+        with pytest.raises(SettingError, match="is not of type float"):
+            from_yaml(OptimSettings, path)
 
 
 @pytest.mark.parametrize("text", ["colour: red\n", "sources: uberon\n", "[1, 2]\n"])

@@ -17,9 +17,15 @@ MIN_LOGIT_SCALE = 1.0
 MAX_LOGIT_SCALE = 100.0
 INITIAL_LOGIT_SCALE = 1 / 0.07
 
+_LOG_RANGE = (math.log(MIN_LOGIT_SCALE), math.log(MAX_LOGIT_SCALE))
+
 
 class LogitScale(nn.Module):
-    """The learnt multiplier of cosine similarities, kept as its logarithm and clamped to [1, 100]."""
+    """The learnt multiplier of cosine similarities, kept as its logarithm and clamped to [1, 100].
+
+    Training calls `keep_in_range` behind each update: outside the range the clamp has no gradient, and a multiplier that an update
+    took there could never come back.
+    """
 
     def __init__(self, initial: float = INITIAL_LOGIT_SCALE) -> None:
         super().__init__()
@@ -27,7 +33,12 @@ class LogitScale(nn.Module):
 
     def forward(self) -> Float[Tensor, ""]:
         """Returns the multiplier."""
-        return self.log_logit_scale.clamp(math.log(MIN_LOGIT_SCALE), math.log(MAX_LOGIT_SCALE)).exp()
+        return self.log_logit_scale.clamp(*_LOG_RANGE).exp()
+
+    @torch.no_grad()
+    def keep_in_range(self) -> None:
+        """Sets the parameter back to the range where it left it."""
+        self.log_logit_scale.clamp_(*_LOG_RANGE)
 
 
 class PromptProjection(nn.Module):

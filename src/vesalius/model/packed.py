@@ -88,6 +88,19 @@ ARCHITECTURES = {
 """By `model_type`."""
 
 
+def longest(config: Any, limit: int) -> int:
+    """Returns `limit`, or what the position embeddings have room for: in some networks they begin behind the padding token's row.
+
+    A network that has none, as one whose positions are relative, has room for all.
+    """
+    num_rows = getattr(config, "max_position_embeddings", -1)
+    if num_rows < 0:
+        return limit
+    known = ARCHITECTURES.get(config.model_type)
+    reserved = config.pad_token_id + 1 if known is not None and known.skips_padding else 0
+    return min(limit, num_rows - reserved)
+
+
 def last_hidden_states(
     network: nn.Module, input_ids: Int64[Tensor, " t"], lengths: Sequence[int]
 ) -> Float[Tensor, "t d"]:

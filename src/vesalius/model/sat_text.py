@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from vesalius.errors import InputError, SettingError
+from vesalius.model.packed import longest
 from vesalius.model.sat_file import DAMAGED, SatFile, Tokens
 from vesalius.model.text_encoder import TextEncoder
-from vesalius.model.text_source import PoolingName, longest, pooled
+from vesalius.model.text_source import PoolingName, pooled
 
 MAX_LENGTH = 256
 PAD_ID = 0
@@ -96,7 +97,7 @@ def text_tower(file: SatFile, base: str) -> TextEncoder:
     kind = tower_kind(file)
     config, tokenizer = _base(base)
     _compare(config, kind, _sizes(file), file=file, base=base)
-    network = AutoModel.from_config(config)
+    network = AutoModel.from_config(config).float()  # whatever precision the files of `base` have
     network.load_state_dict(file.part(f"text_tower.{file.tower}.", network))
     _check_tokenizer(tokenizer, config, base=base)
     if file.tokens == "published":
@@ -178,7 +179,11 @@ def _base(base: str) -> tuple[Any, Any]:
     name = base.removeprefix("hub:")
     local = name == base
     if local and not (Path(name) / "config.json").is_file():
-        raise InputError("no model folder (no config.json)", where=base, remedy="check the path given as --base")
+        raise InputError(
+            "no model folder (no config.json)",
+            where=base,
+            remedy="check the path given as --base; a model of the hub is called hub:OWNER/NAME",
+        )
     try:
         return (
             AutoConfig.from_pretrained(name, local_files_only=local),

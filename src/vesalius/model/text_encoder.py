@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import Tensor, nn
 
 from vesalius.errors import InputError, SettingError
-from vesalius.model.packed import equal_runs, last_hidden_states
+from vesalius.model.packed import equal_runs, last_hidden_states, longest
 
 POOLING_MODES = ("mean", "cls")
 
@@ -30,7 +30,8 @@ class TextEncoder(nn.Module):
     """Turns tokens into one feature a text.
 
     The network stays in evaluation mode while it is trained: no dropout, so that a text has one feature, padded or not, and
-    a step can be repeated (SAT-Pretrain trains with the dropout of its frozen layers on).
+    a step can be repeated (SAT-Pretrain trains with the dropout of its frozen layers on). Its weights are fp32, also where those
+    on disk are of half precision: an update of 1e-5 would be lost in them, and what is joined to the encoder is fp32.
 
     Args:
         model: a sentence-transformers model made of a Transformer, a Pooling (mean or cls), any number of Dense (BERT's own pooler
@@ -39,6 +40,8 @@ class TextEncoder(nn.Module):
     Raises:
         SettingError: the model has other modules, or another pooling.
     """
+
+    _transformer: Transformer
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
@@ -51,7 +54,9 @@ class TextEncoder(nn.Module):
             raise SettingError(
                 f"a model of modules {names}", remedy="give one of Transformer, Pooling and perhaps Dense and Normalize"
             )
-        self._transformer = cast("Transformer", modules[0])
+        model.float()
+        # Past nn.Module: as a module of ours too it would have all weights of the network a second time in every checkpoint.
+        object.__setattr__(self, "_transformer", modules[0])
         self.network = cast("nn.Module", self._transformer.model)
         self.pooling_mode = cast("Pooling", modules[1]).pooling_mode
         if self.pooling_mode not in POOLING_MODES:
@@ -94,9 +99,9 @@ class TextEncoder(nn.Module):
 
     @property
     def max_length(self) -> int:
-        """Tokens a text may have, special tokens included, by the model's own settings."""
+        """Tokens a text may have, special tokens included, by the model's own settings, and no more than it has positions."""
         own = cast("Any", self._transformer).max_seq_length
-        return int(own or cast("Any", self.network).config.max_position_embeddings)
+        return longest(cast("Any", self.network).config, own)
 
     @property
     def model_type(self) -> str:

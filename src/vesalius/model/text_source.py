@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from vesalius.errors import InputError, SettingError
-from vesalius.model.packed import ARCHITECTURES
+from vesalius.model.packed import longest
 from vesalius.model.text_encoder import DAMAGE, TextEncoder
 
 PoolingName = Literal["mean", "cls", "pooler"]
@@ -90,17 +90,14 @@ def pooled(transformer: Transformer, pooling: PoolingName) -> TextEncoder:
     return TextEncoder(SentenceTransformer(modules=modules, device="cpu"))
 
 
-def longest(config: Any, limit: int) -> int:
-    """Returns `limit`, or what the position embeddings have room for: in some networks they begin behind the padding token's row."""
-    known = ARCHITECTURES.get(config.model_type)
-    reserved = config.pad_token_id + 1 if known is not None and known.skips_padding else 0
-    return min(limit, config.max_position_embeddings - reserved)
-
-
 def _is_sentence_transformer(name: str) -> bool:
     if not name.startswith(HUB):
         if not (Path(name) / "modules.json").is_file() and not (Path(name) / "config.json").is_file():
-            raise InputError("no encoder folder (no modules.json, no config.json)", where=name, remedy="check the path")
+            raise InputError(
+                "no encoder folder (no modules.json, no config.json)",
+                where=name,
+                remedy=f"check the path; a model of the hub is called {HUB}OWNER/NAME",
+            )
         return (Path(name) / "modules.json").is_file()
     try:
         return is_sentence_transformer_model(name.removeprefix(HUB))

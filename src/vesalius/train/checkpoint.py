@@ -50,10 +50,13 @@ class Checkpoints:
         folder: ``checkpoints`` of a run; made where it is missing.
         keep_last: how many of the last states are kept.
         processes: who trains with this one.
+
+    Attributes:
+        folder: where they lie.
     """
 
     def __init__(self, folder: Path, *, keep_last: int = 2, processes: Processes | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._keep_last = keep_last
         self._processes = processes or Processes()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
@@ -68,11 +71,11 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any], *, step: int) -> None:
         """Hands over the state after `step` steps."""
-        self._hand_over(self._folder / f"step-{step:08d}.pt", state)
+        self._hand_over(self.folder / f"step-{step:08d}.pt", state)
 
     def save_best(self, model: dict[str, Any], *, step: int, score: float) -> None:
         """Hands over the weights that validation liked best so far."""
-        self._hand_over(self._folder / BEST, {"model": model, "step": step, "score": score})
+        self._hand_over(self.folder / BEST, {"model": model, "step": step, "score": score})
 
     def written(self) -> list[Written]:
         """Returns what became of the files handed over, once for each."""
@@ -106,11 +109,11 @@ class Checkpoints:
         found: dict[str, Any] = {}
 
         def newest() -> tuple[Path | None, list[Path]]:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for left_over in self._folder.glob(".*.pt.*"):  # by a process that was killed while it wrote
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left_over in self.folder.glob(".*.pt.*"):  # by a process that was killed while it wrote
                 left_over.unlink()
             damaged = []
-            for path in reversed(_steps(self._folder)):
+            for path in reversed(_steps(self.folder)):
                 state = _read(path)
                 if state is not None and state.keys() >= STATE_KEYS:
                     found.update(state)
@@ -128,13 +131,13 @@ class Checkpoints:
             )
         return state, damaged
 
-    def load_best(self) -> dict[str, Any]:
-        """Returns the weights that validation liked best.
+    def load_best(self) -> tuple[dict[str, Any], int]:
+        """Returns the weights that validation liked best, and their step.
 
         Raises:
             FolderError: they are missing or damaged.
         """
-        path = self._folder / BEST
+        path = self.folder / BEST
         best = _read(path)
         if best is None or best.keys() != {"model", "step", "score"}:
             raise FolderError(
@@ -142,11 +145,11 @@ class Checkpoints:
                 where=path,
                 remedy="remove the run folder and train again, or set keep to last in a new run",
             )
-        return best["model"]
+        return best["model"], best["step"]
 
     def best_score(self) -> float | None:
         """Returns the score of the best weights that are stored; None where there are none that can be read."""
-        best = _read(self._folder / BEST)
+        best = _read(self.folder / BEST)
         return None if best is None else best.get("score")
 
     def _hand_over(self, path: Path, content: dict[str, Any]) -> None:
@@ -174,8 +177,8 @@ class Checkpoints:
 
     def _remove_others(self, newest: Path) -> None:
         """Keeps the last files up to `newest`; later ones were damaged, or training would not have come from before them."""
-        kept = [path for path in _steps(self._folder) if path <= newest][-self._keep_last :]
-        for path in _steps(self._folder):
+        kept = [path for path in _steps(self.folder) if path <= newest][-self._keep_last :]
+        for path in _steps(self.folder):
             if path not in kept:
                 path.unlink()
 

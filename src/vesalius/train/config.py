@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,11 +130,18 @@ def _made(kind: Any, value: Any, *, where: str) -> Any:
     if origin in (Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
         return None if value is None else _made(inner[0], value, where=where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and _is_number(value):
         return float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise _wrong(value, f"of type {kind.__name__}", where)
     return value
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number: YAML 1.1 takes ``1e-5``, which has no point, for a text."""
+    if isinstance(value, str):
+        return re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _dataclass_made(kind: Any, value: Any, *, where: str) -> Any:

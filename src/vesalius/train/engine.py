@@ -25,6 +25,9 @@ from vesalius.train.processes import Processes
 
 Precision = Literal["32-true", "bf16-mixed"]
 
+NUM_SEEDS = 2**32
+"""Seeds that all random generators take: those from 0."""
+
 TIMEOUT = timedelta(hours=2)
 """How long a process waits for the others: longer than the first one validates."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 from collections.abc import Mapping
@@ -138,12 +139,20 @@ def peak_memory_mb() -> float:
 
 
 def _cut_back(path: Path, step: int) -> None:
-    """Drops the lines beyond `step`, and a last line that was not finished."""
+    """Drops the lines beyond `step`, and what was not finished, or not written to disk when the machine went down."""
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > step:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if not line.endswith("\n") or not _step_of(line) <= step:
             break
         kept.append(line)
     write_text(path, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    """Returns the step of a line; NaN where it is no line of ours."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.nan

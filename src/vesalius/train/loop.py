@@ -9,7 +9,7 @@ from typing import Literal
 from vesalius.errors import SettingError, StoppedError
 from vesalius.train.checkpoint import Checkpoints
 from vesalius.train.config import CHANGEABLE
-from vesalius.train.engine import Engine, Precision
+from vesalius.train.engine import NUM_SEEDS, Engine, Precision
 from vesalius.train.log import RunLog
 from vesalius.train.optim import OptimSettings
 from vesalius.train.signals import StopSignals
@@ -48,10 +48,14 @@ class LoopSettings:
         for name in ("num_steps", "validate_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}", remedy="give 1 or more")
+        if not 0 <= self.seed < NUM_SEEDS:
+            raise SettingError(f"seed is {self.seed}", remedy=f"give a number from 0 to {NUM_SEEDS - 1}")
 
 
-def fit(stage: Stage, settings: LoopSettings, *, run: Path, engine: Engine) -> None:
-    """Trains `stage.module` and leaves the chosen weights in it, on the first process; goes on where an earlier call in `run` stopped.
+def fit(stage: Stage, settings: LoopSettings, *, run: Path, engine: Engine) -> int:
+    """Trains `stage.module`, leaves the chosen weights in it, on the first process, and returns the step they are of.
+
+    Goes on where an earlier call in `run` stopped.
 
     Raises:
         VesaliusError: the loss or a gradient is not finite, the last state cannot be written, or another process is lost.
@@ -81,7 +85,8 @@ def fit(stage: Stage, settings: LoopSettings, *, run: Path, engine: Engine) -> N
                     raise _stopped(signals, step, engine)
         processes.from_first(checkpoints.finish)
         if settings.keep == "best":
-            processes.from_first(lambda: training.take_best(checkpoints))
+            return processes.from_first(lambda: training.take_best(checkpoints))
+        return num_steps
 
 
 def _written(checkpoints: Checkpoints, log: RunLog) -> dict[str, float]:

@@ -30,10 +30,27 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        if self.learning_rate <= 0:
-            raise SettingError(f"learning_rate is {self.learning_rate}", remedy="give a value above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise SettingError(f"learning_rate is {self.learning_rate}", remedy="give a finite value above 0")
         if not 0 <= self.warmup_share < 1:
             raise SettingError(f"warmup_share is {self.warmup_share}", remedy="give a value from 0 up to 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise SettingError(f"weight_decay is {self.weight_decay}", remedy="give a finite value, 0 or more")
+        if not self.max_grad_norm > 0:
+            raise SettingError(
+                f"max_grad_norm is {self.max_grad_norm}", remedy="give a value above 0, .inf for no limit"
+            )
+
+
+def refuse_scale(settings: object, name: str) -> None:
+    """Refuses a multiple of the learning rate with which an update would climb.
+
+    Raises:
+        SettingError: the field `name` of `settings` is below 0 or not finite.
+    """
+    scale = getattr(settings, name)
+    if not 0 <= scale < math.inf:
+        raise SettingError(f"{name} is {scale}", remedy="give a finite value, 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

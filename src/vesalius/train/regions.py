@@ -25,7 +25,7 @@ from vesalius.model.text_encoder import TextEncoder
 from vesalius.predict.embed import encode_group
 from vesalius.train.config import CHANGEABLE
 from vesalius.train.loop import LoopSettings
-from vesalius.train.optim import ParameterGroup
+from vesalius.train.optim import ParameterGroup, refuse_scale
 from vesalius.train.processes import Processes
 from vesalius.train.region_memory import RegionMemory, RegionMemorySettings, own_pairs, structure_pairs
 from vesalius.train.text import TextShare, text_loss, text_share
@@ -73,6 +73,7 @@ class RegionSettings:
         for name, least in (("crops_per_step", 1), ("crop_workers", 0)):
             if getattr(self, name) < least:
                 raise SettingError(f"{name} is {getattr(self, name)}", remedy=f"give {least} or more")
+        refuse_scale(self, "text_learning_rate_scale")
         stride = self.network.unet.stride
         if max(self.crops.size) <= stride:
             raise SettingError(

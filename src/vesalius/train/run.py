@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ from vesalius.train.loop import fit
 from vesalius.train.region_file import REGIONS, read_region_weights, write_region_weights
 from vesalius.train.regions import RegionSettings, RegionStage
 from vesalius.train.text import TextSettings, TextStage
-from vesalius.train.text_data import TextData, validation_graph
+from vesalius.train.text_data import TextData, check_validation, validation_graph
 from vesalius.volumes.store import CaseStore
 
 KIND = "run"
@@ -105,20 +106,21 @@ def train_text(
     Raises:
         SettingError: `out` holds a run with other settings or other inputs.
     """
-    inputs = {"graph": graph_hash}
+    inputs, data = {"graph": graph_hash}, settings.data
     engine = Engine(precision=settings.loop.precision, seed=settings.loop.seed)
     processes = engine.processes
-    if processes.from_first(lambda: _begin(out, settings, inputs)):
+    check = partial(check_validation, graph, sides, data)
+    if processes.from_first(lambda: _begin(out, settings, inputs, check=check)):
         return
     encoder = load_initial_encoder(settings.init, pooling=settings.pooling)
     stage = TextStage(encoder, graph=graph, sides=sides, settings=settings, pairs=pairs, processes=processes)
-    fit(stage, settings.loop, run=out, engine=engine)
+    step = fit(stage, settings.loop, run=out, engine=engine)
 
     def export() -> None:
         _export(encoder, out)
         base = [MINILM_ORIGIN] if settings.init == MINILM else []
-        origins = [*base, *(origin for origin in graph.origins if origin.name in settings.data.trained_sources)]
-        _finish(out, stage="text", origins=origins, inputs=inputs, seed=settings.loop.seed)
+        origins = [*base, *(origin for origin in graph.origins if origin.name in data.trained_sources)]
+        _finish(out, stage="text", step=step, origins=origins, inputs=inputs, seed=settings.loop.seed)
 
     processes.from_first(export)
 
@@ -176,7 +178,8 @@ def train_regions(
     inputs = {**hashes, "init": _hash_of_run(init)}
     engine = Engine(precision=settings.loop.precision, seed=settings.loop.seed)
     processes = engine.processes
-    if processes.from_first(lambda: _begin(out, settings, inputs)):
+    check = partial(check_validation, graph, sides, settings.text)
+    if processes.from_first(lambda: _begin(out, settings, inputs, check=check)):
         return
     encoder = TextEncoder.load(init / ENCODER)
     stage = RegionStage(
@@ -185,13 +188,13 @@ def train_regions(
     if weights is not None:
         weights.load_into(stage.module)
     with closing(stage):
-        fit(stage, settings.loop, run=out, engine=engine)
+        step = fit(stage, settings.loop, run=out, engine=engine)
 
     def export() -> None:
         _export(encoder, out)
         write_region_weights(out, stage.module, region_keys=stage.region_keys)
         origins = [*(Origin(**source) for source in before["sources"]), *store.origins]
-        _finish(out, stage="regions", origins=origins, inputs=inputs, seed=settings.loop.seed)
+        _finish(out, stage="regions", step=step, origins=origins, inputs=inputs, seed=settings.loop.seed)
 
     processes.from_first(export)
 
@@ -292,13 +295,14 @@ def load_region_model(run: Path) -> tuple[RegionModel, list[str]]:
     return model.eval(), weights.region_keys
 
 
-def _begin(out: Path, settings: object, inputs: Mapping[str, str]) -> bool:
-    """Makes the run folder, or checks that it is of the same settings and inputs; tells whether the run is done."""
+def _begin(out: Path, settings: object, inputs: Mapping[str, str], *, check: Callable[[], None]) -> bool:
+    """Makes the run folder behind a `check`, or looks that it is of the same settings and inputs; tells whether the run is done."""
     config, read = out / CONFIG, out / INPUTS
     told = json.dumps(dict(inputs), indent=2, sort_keys=True) + "\n"
     if not config.is_file():
         if out.exists() and any(path != read for path in out.iterdir()):
             raise InputError("is not empty and no run", where=out, remedy="give another --out")
+        check()
         write_text(read, told)
     else:
         refuse_other_settings(out, settings, what="run")
@@ -327,21 +331,30 @@ def _export(encoder: TextEncoder, out: Path) -> None:
         encoder.save(temporary)
 
 
-def _finish(out: Path, *, stage: str, origins: Sequence[Origin], inputs: Mapping[str, str], seed: int) -> None:
-    step, results = last_validation(out)
+def _finish(
+    out: Path, *, stage: str, step: int, origins: Sequence[Origin], inputs: Mapping[str, str], seed: int
+) -> None:
+    _, results = validation_of(out, step)
     write_model_card(
         out / ENCODER, title=f"Vesalius text encoder after the {stage} stage", origins=origins, results=results,
         results_title=f"Validation after step {step}", recipe=(out / CONFIG).read_text(encoding="utf-8"),
     )  # fmt: skip
     write_manifest(
         out, kind=KIND, schema=SCHEMA, origins=origins, inputs=inputs, seed=seed,
-        details={"stage": stage, "torch": torch.__version__},
+        details={"stage": stage, "step": step, "torch": torch.__version__},
     )  # fmt: skip
 
 
-def last_validation(run: Path) -> tuple[int, dict[str, list[str]] | None]:
-    """Returns the step of a run's last validation and a table of what it gave; 0 and None where there was none."""
+def validation_of(run: Path, step: int | None) -> tuple[int, dict[str, list[str]] | None]:
+    """Returns the step of the validation of a run's weights and a table of what it gave; 0 and None where there was none.
+
+    Args:
+        run: the run folder.
+        step: the step the weights are of; None, for a run that does not say it, takes the last validation.
+    """
     for line in reversed(read_metrics(run)):
+        if step is not None and line["step"] != step:
+            continue
         found = {
             name.removeprefix("validation/"): value for name, value in line.items() if name.startswith("validation/")
         }

@@ -19,7 +19,7 @@ from vesalius.model.sat_text import TOWER_KINDS, text_tower, tokens_of
 from vesalius.model.text_encoder import TextEncoder
 from vesalius.train.config import CONFIG
 from vesalius.train.region_file import read_region_weights
-from vesalius.train.run import ENCODER, last_validation, read_run
+from vesalius.train.run import ENCODER, read_run, validation_of
 
 AUTHORS_TERMS = "the authors' own terms; their repository states no licence"
 
@@ -218,8 +218,8 @@ class RunSource:
 
     @property
     def step(self) -> int | None:
-        """Last step validated; of an imported run, the checkpoint's."""
-        return last_validation(self._path)[0] or self._manifest.get("step")
+        """Step its weights are of; of an imported run, the checkpoint's."""
+        return self._manifest.get("step") or validation_of(self._path, None)[0] or None
 
     @property
     def stage(self) -> Stage:
@@ -237,9 +237,9 @@ class RunSource:
         return tokens_of(self._encoder)
 
     def facts(self) -> Facts:
-        """Returns every setting of the run, its data and its last validation."""
+        """Returns every setting of the run, its data and the validation of its weights."""
         config = self._path / CONFIG
-        step, results = last_validation(self._path)
+        step, results = validation_of(self._path, self._manifest.get("step"))
         return Facts(
             title=f"Vesalius text encoder after the {self._manifest['stage']} stage",
             origins=origins_of(self._manifest),

@@ -24,7 +24,7 @@ from vesalius.model.text_encoder import TextEncoder
 from vesalius.model.text_source import PoolingName
 from vesalius.predict.embed import MAX_TOKENS, encode_group
 from vesalius.train.loop import LoopSettings
-from vesalius.train.optim import ParameterGroup
+from vesalius.train.optim import ParameterGroup, refuse_scale
 from vesalius.train.processes import Processes
 from vesalius.train.text_data import TextData, TextStream, validation_sources
 
@@ -50,6 +50,10 @@ class TextSettings:
     logit_scale_learning_rate_scale: float = 10.0
     loop: LoopSettings
     pooling: PoolingName | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        refuse_scale(self, "logit_scale_learning_rate_scale")
 
 
 class TextModel(nn.Module):

@@ -15,12 +15,13 @@ from vesalius.corpus.pair_table import GraphPairs, PairIndex, PairTable, held_ou
 from vesalius.corpus.pairs import Fillers, RelationPairs, graph_fillers, text_pairs
 from vesalius.corpus.sampling import PairSampler
 from vesalius.errors import InputError, SettingError
+from vesalius.eval.retrieval import definition_queries, synonym_queries
 from vesalius.ids import ConceptId, Split
 from vesalius.knowledge.graph import Graph
 from vesalius.knowledge.sentences import RelationForm
 from vesalius.knowledge.stored import StoredGraph
+from vesalius.model.packed import longest
 from vesalius.model.text_encoder import TextEncoder
-from vesalius.model.text_source import longest
 from vesalius.train.windows import random_windows
 
 ANATOMY = ("uberon",)
@@ -61,6 +62,9 @@ class TextData:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work, and settings that would have no effect."""
+        for name, least in (("batch_size", 1), ("max_length", 3)):  # a token between two special ones
+            if getattr(self, name) < least:
+                raise SettingError(f"{name} is {getattr(self, name)}", remedy=f"give {least} or more")
         if not 0 <= self.window_share <= 1:
             raise SettingError(f"window_share is {self.window_share}", remedy="give a value from 0 to 1")
         if not self.relation_forms:
@@ -205,5 +209,22 @@ def validation_graph(
 
 
 def validation_sources(data: TextData) -> tuple[str, ...]:
-    """Returns the sources whose concepts validate: anatomy, or with a mixture those of its own."""
-    return data.trained_sources if data.mixture else ANATOMY
+    """Returns the sources whose concepts validate: anatomy where it is trained on, else and with a mixture those trained on."""
+    is_anatomy = not data.mixture and set(ANATOMY) <= set(data.trained_sources)
+    return ANATOMY if is_anatomy else data.trained_sources
+
+
+def check_validation(graph: Graph, sides: Mapping[ConceptId, Split], data: TextData) -> None:
+    """Looks, before anything is trained, that there is something to validate by.
+
+    Raises:
+        InputError: no validation concept of `validation_sources` has a definition or synonym.
+    """
+    sources = validation_sources(data)
+    held_out = {concept for concept, side in sides.items() if side == "validation"}
+    if not any(find(graph, held_out, sources=sources).texts for find in (definition_queries, synonym_queries)):
+        raise InputError(
+            f"none of the {len(held_out)} concepts held out for validation has a definition or an exact synonym of "
+            f"{', '.join(sources)}",
+            remedy="build a larger graph, or train on more of its sources",
+        )

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from vesalius.errors import VesaliusError
+from vesalius.errors import FolderError, VesaliusError
+from vesalius.model.aligner import LogitScale
 from vesalius.train.checkpoint import Checkpoints
 from vesalius.train.engine import Engine
 from vesalius.train.log import RunLog, StepCost
@@ -39,16 +40,28 @@ class Training:
         self._engine = engine
         self._optimiser = make_optimiser(stage.parameter_groups(), optim)
         self._trained = [parameter for group in self._optimiser.param_groups for parameter in group["params"]]
+        self._scales = [module for module in stage.module.modules() if isinstance(module, LogitScale)]
         self._best = -math.inf
 
     def resume(self, checkpoints: Checkpoints) -> tuple[int, list[str]]:
-        """Goes to where the newest whole checkpoint was taken; returns its step (0 at the start), and what is to be said about it."""
+        """Goes to where the newest whole checkpoint was taken; returns its step (0 at the start), and what is to be said about it.
+
+        Raises:
+            FolderError: it is of another network.
+        """
         state, damaged = checkpoints.load_last()
         lines = [f"{path}: damaged checkpoint, passed over for the one before" for path in damaged]
         if state is None:
             return 0, lines
-        self._stage.module.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        try:
+            self._stage.module.load_state_dict(state["model"])
+            self._optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise FolderError(
+                f"step {state['step']} was saved of another network ({str(error).splitlines()[-1].strip()})",
+                where=checkpoints.folder,
+                remedy="go on with the encoder and the version it was begun with, or give another --out",
+            ) from error
         self._stage.load_state_dict(state["stage"])
         self._engine.restore_random_states(state["random"])
         stored = self._engine.processes.from_first(checkpoints.best_score)
@@ -72,6 +85,8 @@ class Training:
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             raise self._not_finite(batch, step, "gradient" if math.isfinite(loss) else "loss")
         self._optimiser.step()
+        for scale in self._scales:
+            scale.keep_in_range()
         self._optimiser.zero_grad(set_to_none=True)
         log.metrics(step, {"loss": loss, **values, "lr": learning_rate, "grad_norm": grad_norm})
         return StepCost(step_s=time.perf_counter() - began, data_s=data_s, num_examples=stage.num_examples(batch))
@@ -98,9 +113,11 @@ class Training:
         checkpoints.save(state, step=step)
         return time.perf_counter() - began
 
-    def take_best(self, checkpoints: Checkpoints) -> None:
-        """Puts the weights that validation liked best into the stage's module."""
-        self._stage.module.load_state_dict(checkpoints.load_best())
+    def take_best(self, checkpoints: Checkpoints) -> int:
+        """Puts the weights that validation liked best into the stage's module, and returns their step."""
+        weights, step = checkpoints.load_best()
+        self._stage.module.load_state_dict(weights)
+        return step
 
     def _not_finite(self, batch: Any, step: int, what: str) -> VesaliusError:
         """Every process comes here, for what is checked is what all of them have; the first one tells."""
