@@ -128,7 +128,7 @@ class _PoolAndConvolve(torch.autograd.Function):
         scale_and_shift = _scale_and_shift(norm_weight, norm_bias, mean, inverse_deviation)
         activated = None if conv_weight is None else torch.empty_like(features)
         sums = _activate(features, scale_and_shift, out=activated, masks=masks)
-        means = None if sums is None else sums / voxels
+        means = None if sums is None or voxels is None else sums / voxels
         if activated is None or conv_weight is None:
             return means, None
         return means, _convolve(activated, conv_weight, conv_bias, stride)
