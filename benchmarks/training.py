@@ -1,6 +1,6 @@
 """What training costs, ours against the published form and against other trainers, side by side in one run.
 
-    make bench-training                              # everything, into docs/benchmarks/training.md: about forty minutes on 2 cores
+    make bench-training                              # everything, into docs/benchmarks/training.md: about an hour on 2 cores
     make bench-training ARGS="--quick"               # small sizes, eight minutes, printed only
     make bench-training ARGS="--only text-minilm"    # one case, printed only
     make bench-training ARGS="--device cuda --out docs/benchmarks/training-h100.md"
