@@ -251,10 +251,8 @@ def _weight_gradient(
     )
     for start in range(0, num, planes):
         stop = min(num, start + planes)
-        first, last = (
-            start * step - 1,
-            (stop - 1) * step + 2,
-        )  # planes read, one before and one behind the map among them
+        # The planes that are read; the first may lie before the map, the last behind it.
+        first, last = start * step - 1, (stop - 1) * step + 2
         slab = features[:, :, max(0, first) : min(depth, last)]
         if num > planes and (first < 0 or last > depth):
             slab = F.pad(slab, (0, 0, 0, 0, max(0, -first), max(0, last - depth))).contiguous(memory_format=_LAYOUT)

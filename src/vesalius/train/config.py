@@ -64,13 +64,13 @@ def differences(settings: object, path: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read or is no YAML.
     """
-    return list(_differences(settings, _content(path), plain=_content_of(to_yaml(settings), where=path), name=""))
+    return list(_differences(settings, _content(path), name=""))
 
 
-def _differences(settings: object, held: Any, *, plain: Any, name: str) -> Iterator[str]:
+def _differences(settings: object, held: Any, *, name: str) -> Iterator[str]:
     if not dataclasses.is_dataclass(settings) or not isinstance(held, dict):
-        if held != plain:
-            yield f"{name}: {_said(held)}, now {_said(plain)}"
+        if held != (now := _plain(settings)):
+            yield f"{name}: {_said(held)}, now {_said(now)}"
         return
     fields = {field.name: field for field in dataclasses.fields(settings)}
     for key in dict.fromkeys([*fields, *held]):
@@ -78,7 +78,7 @@ def _differences(settings: object, held: Any, *, plain: Any, name: str) -> Itera
         if key not in fields or key not in held:
             yield f"{inner}: {'not known' if key not in fields else 'not given'}"
         elif not fields[key].metadata.get("changeable"):
-            yield from _differences(getattr(settings, key), held[key], plain=plain[key], name=inner)
+            yield from _differences(getattr(settings, key), held[key], name=inner)
 
 
 def _said(value: Any) -> str:
@@ -88,19 +88,11 @@ def _said(value: Any) -> str:
 
 def _content(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"is no YAML ({error})", where=path, remedy="mend it") from error
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise unreadable(path, error) from error
-    return _content_of(text, where=path)
-
-
-def _content_of(text: str, *, where: Path) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"is no YAML ({str(error).splitlines()[0]})", where=where, remedy="mend it") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"is no YAML ({str(error).splitlines()[0]})", where=path, remedy="mend it") from error
 
 
 def _plain(value: Any) -> Any:
